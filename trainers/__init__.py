@@ -1,0 +1,1 @@
+"""How one trial runs: knows nothing of Ray, MLflow or sweeps."""
