@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -144,6 +145,12 @@ class Trial(Frozen):
     def id(self) -> str:
         """The first 16 hexadecimal digits of the SHA-256 of the trial's meaning."""
         return digest(self.meaning())[:16]
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy, with fields replaced but not validated; the id follows the content."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("id", None)  # pydantic copies cached properties too
+        return copied
 
     def seed_of(self, consumer: Literal["init", "order", "dropout"]) -> int:
         """Return the seed of one random consumer: the trial's seed where it varies, else 0."""
