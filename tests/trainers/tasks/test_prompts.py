@@ -1,0 +1,124 @@
+"""The prompts of the tasks, against those that the original templates rendered."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search_spaces.errors import DataError
+from trainers.api import Task
+from trainers.scoring import render_file
+from trainers.tasks.drop import Drop
+from trainers.tasks.record import Record
+from trainers.tasks.squad import Squad
+
+GOLDEN = Path(__file__).resolve().parents[3] / ".." / "shared" / "golden" / "prompts.jsonl"
+TASKS: list[tuple[str, Task]] = [("SQuAD", Squad()), ("DROP", Drop()), ("ReCoRD", Record())]
+
+SQUAD = {
+    "id": "1",
+    "title": "Oslo",
+    "context": "Oslo is old.",
+    "question": " What is old? ",
+    "answers": {"text": ["Oslo"], "answer_start": [0]},
+}
+DROP = {"passage": "Two and one.", "question": "How many?", "answers_spans": {"spans": ["3"], "types": ["number"]}}
+RECORD = {
+    "passage": "Ann met Bo.\n@highlight\nThey met",
+    "query": "@placeholder was met, said @placeholder",
+    "entities": ["Ann", "Bo"],
+    "answers": ["Bo", "Ann"],
+}
+
+
+@pytest.mark.skipif(not GOLDEN.is_file(), reason="the golden files are not part of a clone")
+@pytest.mark.parametrize(("name", "task"), TASKS, ids=[name for name, _ in TASKS])
+def test_prompts_are_those_of_the_original_templates(name: str, task: Task, tmp_path: Path) -> None:
+    golden = [row for row in map(json.loads, GOLDEN.read_text().splitlines()) if row["task"] == name]
+    assert golden
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(entry["row"]) + "\n" for entry in golden))
+
+    for rendered, entry in zip(render_file(task, path), golden, strict=True):
+        assert rendered["prompt"] == entry["encode"]
+        if "train_text" in entry:
+            assert rendered["prompt"] + rendered["target"] == entry["train_text"]
+            assert rendered["options"] is None
+        else:
+            assert rendered["options"] == entry["final_prompts"]
+            first = entry["candidates"].index(entry["correct_candidate"][0])
+            assert rendered["prompt"] + rendered["target"] == entry["final_prompts"][first]
+
+
+def test_squad_asks_about_its_context() -> None:
+    example = Squad().example(SQUAD)
+    assert example.prompt == "Title: Oslo\nContext: Oslo is old.\nQuestion: What is old?\nAnswer:"
+    assert (example.target, example.references, example.options) == (" Oslo\n", ["Oslo"], None)
+
+
+def test_record_fills_every_entity_into_the_query() -> None:
+    example = Record().example(RECORD)
+    assert example.prompt == "Ann met Bo.\n- They met\n-"
+    assert example.options == (example.prompt + " Ann was met, said Ann", example.prompt + " Bo was met, said Bo")
+    assert example.answers == ("Ann", "Bo")
+    assert example.target == " Bo was met, said Bo"
+
+
+def test_record_counts_any_of_the_answers_as_right() -> None:
+    scores = Record().score(["Ann", "Bo Li"], [["Bo", "Ann"], ["Bo"]])
+    assert scores.metrics == pytest.approx({"accuracy": 0.5, "em": 0.5, "f1": (1 + 2 / 3) / 2})
+
+
+def test_rows_of_one_passage_form_a_group() -> None:
+    task = Squad()
+    other = {**SQUAD, "id": "2", "question": "Which city?"}
+    assert task.example(SQUAD).group == task.example(other).group
+    assert task.example(SQUAD).group != task.example({**SQUAD, "context": "Oslo is new."}).group
+    assert task.example(SQUAD).id != task.example(other).id
+
+
+def drop_answers(spans: list[str], types: list[str], **more: Any) -> list[list[str]]:
+    row = {**DROP, "answers_spans": {"spans": spans, "types": types}, **more}
+    return [answer["spans"] for answer in Drop().example(row).references]
+
+
+def test_drop_takes_apart_the_answers_of_several_annotators() -> None:
+    assert drop_answers(["11", "12"], ["number", "number"]) == [["11"], ["12"]]
+    assert drop_answers(["Kenya", "Oman"], ["span", "span"]) == [["Kenya", "Oman"]]
+    assert drop_answers(["Kenya", "Oman", "Kenya", "Oman"], ["span"] * 4) == [["Kenya", "Oman"]] * 2
+    assert drop_answers(["the siege", "siege", "1"], ["span", "span", "number"]) == [["the siege"], ["siege"], ["1"]]
+
+
+def test_drop_keeps_candidate_answers_as_they_are() -> None:
+    assert drop_answers(["a b", "c", "1"], ["span"] * 3, candidate_answers=[["a b", "c"], ["1"]]) == [["a b", "c"], ["1"]]
+
+
+@pytest.mark.parametrize(
+    ("task", "row", "field"),
+    [
+        (Squad(), {**SQUAD, "question": None}, "question"),
+        (Squad(), {**SQUAD, "answers": {"answer_start": []}}, "answers.text"),
+        (Squad(), {**SQUAD, "answers": {"text": []}}, "answers.text"),
+        (Squad(), {**SQUAD, "answers": ["Oslo"]}, "answers.text"),
+        (Drop(), {**DROP, "answers_spans": {"spans": [" "], "types": ["span"]}}, "answers_spans.spans"),
+        (Drop(), {**DROP, "answers_spans": {"spans": ["3"], "types": []}}, "answers_spans.types"),
+        (Drop(), {**DROP, "candidate_answers": ["3"]}, "candidate_answers"),
+        (Record(), {**RECORD, "query": "Who?"}, "query"),
+        (Record(), {**RECORD, "entities": [1]}, "entities"),
+        (Record(), {**RECORD, "answers": []}, "answers"),
+    ],
+)
+def test_a_malformed_field_is_named(task: Task, row: dict[str, Any], field: str) -> None:
+    with pytest.raises(DataError, match=f"'{field}'"):
+        task.example(row)
+
+
+@pytest.mark.parametrize("task", [task for _, task in TASKS], ids=lambda task: task.card.name)
+def test_predictions_and_references_must_pair_up(task: Task) -> None:
+    with pytest.raises(DataError, match="1 predictions for 2 references"):
+        task.score(["x"], [["x"], ["y"]])
+    with pytest.raises(DataError, match="nothing to score"):
+        task.score([], [])

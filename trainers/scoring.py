@@ -1,0 +1,65 @@
+"""Scores files of predictions, and renders files of rows: a task seen from outside, without a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from search_spaces.errors import DataError
+from trainers.api import Scores, Task
+from trainers.rows import Rows, read_jsonl
+
+
+def score_file(task: Task, path: Path) -> Scores:
+    """Score a JSONL file of `{"prediction", "references"}` with the task's official metric.
+
+    Raises:
+        DataError: the file cannot be read or is empty, or a line is malformed; the message names the line.
+    """
+    rows = _rows(path)
+    predictions, references = ([_field(rows, index, name) for index in range(len(rows))] for name in ("prediction", "references"))
+    try:
+        return task.score(predictions, references)
+    except DataError:
+        _name_first_faulty(task, rows)
+        raise
+
+
+def render_file(task: Task, path: Path) -> list[dict[str, Any]]:
+    """Render a JSONL file of a task's rows.
+
+    Returns:
+        Per row `{"prompt", "options", "target"}`, as the model would see it; `options` is None for generation.
+
+    Raises:
+        DataError: the file cannot be read or is empty, or a line is malformed; the message names line and field.
+    """
+    rows = _rows(path)
+    examples = [rows.example(task, index) for index in range(len(rows))]
+    return [
+        {"prompt": example.prompt, "options": list(example.options) if example.options else None, "target": example.target}
+        for example in examples
+    ]
+
+
+def _rows(path: Path) -> Rows:
+    rows = read_jsonl(Path(path))
+    if not rows:
+        raise DataError(f"{path} has no lines. Fix: write one JSON object per line")
+    return rows
+
+
+def _field(rows: Rows, index: int, name: str) -> Any:
+    if name not in rows[index]:
+        fix = "A line is an object with prediction and references"
+        raise DataError(f"{rows.place(index)}: the field '{name}' is missing. {fix}")
+    return rows[index][name]
+
+
+def _name_first_faulty(task: Task, rows: Rows) -> None:
+    """Raise the error of the first line that cannot be scored even by itself."""
+    for index in range(len(rows)):
+        try:
+            task.score([rows[index]["prediction"]], [rows[index]["references"]])
+        except DataError as error:
+            raise DataError(f"{rows.place(index)}: {error}") from error

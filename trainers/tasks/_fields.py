@@ -1,0 +1,54 @@
+"""Reads the fields of a row: a field that is missing or of the wrong type gives a DataError that names it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from search_spaces.errors import DataError
+
+
+def field(row: Mapping[str, Any], name: str) -> Any:
+    """Return a field; a dot in the name steps into an object, as in `answers.text`.
+
+    Raises:
+        DataError: there is no such field.
+    """
+    value: Any = row
+    for part in name.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            raise DataError(f"the field '{name}' is missing")
+        value = value[part]
+    return value
+
+
+def text(row: Mapping[str, Any], name: str) -> str:
+    """Return a field that must be a text.
+
+    Raises:
+        DataError: the field is missing or no text.
+    """
+    value = field(row, name)
+    if not isinstance(value, str):
+        raise DataError(f"the field '{name}' must be a text, not {value!r:.80}")
+    return value
+
+
+def texts(row: Mapping[str, Any], name: str) -> list[str]:
+    """Return a field that must be a list of texts, the first of them not blank.
+
+    Raises:
+        DataError: the field is missing, no list of texts, or without a first text.
+    """
+    value = field(row, name)
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+        raise DataError(f"the field '{name}' must be a list of texts, not {value!r:.80}")
+    if not value or not value[0].strip():
+        raise DataError(f"the field '{name}' must hold at least one text; its first is missing or blank")
+    return list(value)
+
+
+def key(*parts: str) -> str:
+    """Return a short content hash: the group of a passage, or the id of a row that has none."""
+    return hashlib.sha256("\x1f".join(parts).encode(errors="surrogatepass")).hexdigest()[:16]
