@@ -1,0 +1,1 @@
+"""What methods share: sites, attaching, factors, storing and export."""

@@ -1,0 +1,60 @@
+"""Checks the capacity and the structural settings that a label gives a method against what the method's card declares."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from search_spaces.errors import CapacityError, UnknownNameError
+from trainers.api import MethodCard, Setting
+
+
+def checked_capacity(card: MethodCard, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the capacity, in the card's order.
+
+    Raises:
+        UnknownNameError: a key that the method does not have.
+        CapacityError: a key that is missing.
+    """
+    for key in given:
+        if key not in card.capacity:
+            raise UnknownNameError(f"capacity key of {card.name}", key, card.capacity)
+    missing = [key for key in card.capacity if key not in given]
+    if missing:
+        raise CapacityError(f"{card.name}: capacity {', '.join(missing)} is missing. Fix: give it a value or a list of values")
+    return {key: given[key] for key in card.capacity}
+
+
+def checked_settings(card: MethodCard, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all structural settings, defaults filled in.
+
+    Raises:
+        UnknownNameError: a setting that the method does not have.
+        CapacityError: a value that the setting does not take.
+    """
+    for key, value in given.items():
+        if key not in card.settings:
+            raise UnknownNameError(f"setting of {card.name}", key, card.settings)
+        _check(card.name, key, card.settings[key], value)
+    return {key: setting.default for key, setting in card.settings.items()} | dict(given)
+
+
+def _check(method: str, key: str, setting: Setting, value: Any) -> None:
+    if setting.choices:
+        if not any(type(value) is type(choice) and value == choice for choice in setting.choices):
+            raise CapacityError(f"{method}: {key} {value!r} is not valid. Valid: {', '.join(map(repr, setting.choices))}")
+    elif not _fits(setting.default, value):
+        raise CapacityError(f"{method}: {key} {value!r} is not valid. Valid: {_kind(setting.default)}, such as {setting.default!r}")
+
+
+def _fits(default: Any, value: Any) -> bool:
+    if default is None or value is None:
+        return default is None
+    if isinstance(default, float):
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return type(value) is type(default)
+
+
+def _kind(default: Any) -> str:
+    return {bool: "true or false", int: "a whole number", float: "a number", str: "a text", list: "a list"}.get(type(default), "a value")

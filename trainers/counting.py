@@ -1,0 +1,95 @@
+"""Counts a method's parameters from shapes alone: no weights, no memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from torch import nn
+
+from search_spaces.trial import ModelRef
+from trainers.adapters.attach import AdaptedModel, attached
+from trainers.adapters.copies import in_head
+from trainers.adapters.method import Method
+from trainers.adapters.storing import adapter_state
+from trainers.api import Counts
+from trainers.registry import method_type
+from trainers.shapes import shapes
+
+
+@dataclass(frozen=True)
+class Count:
+    """How large an adapter is."""
+
+    counts: Counts
+    parts: dict[str, int]
+    """Trainable parameters by group: the method's own groups, `extras` for norms and biases, `head`."""
+    bytes: int
+    """Size of the stored adapter's tensors, head excluded: fp32 values, indices as they are."""
+
+
+def count_on(
+    model: ModelRef,
+    method: str,
+    targets: Sequence[str],
+    capacity: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    also_train: Sequence[str] = (),
+) -> Count:
+    """Count the parameters of a registered method on a base model named by reference; see `count`."""
+    kind = method_type(method)
+    return count(_whole(model) if kind.reads_model else _outline(model), kind, targets, capacity, settings, also_train)
+
+
+@cache
+def _outline(model: ModelRef) -> nn.Module:
+    return shapes(model)
+
+
+@cache
+def _whole(model: ModelRef) -> nn.Module:
+    # Imported here: the modelling code of transformers takes longer to import than everything else together.
+    from trainers.models import meta_model
+
+    return meta_model(model)
+
+
+def count(
+    base: nn.Module,
+    kind: type[Method],
+    targets: Sequence[str],
+    capacity: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    also_train: Sequence[str] = (),
+) -> Count:
+    """Count the parameters of a method on a base.
+
+    Args:
+        base: a model on the meta device (`trainers.shapes.shapes`, `trainers.models.meta_model`), or one with weights.
+        kind: the method's class.
+        targets: roles; empty takes the method's default.
+
+    Raises:
+        CapacityError: a capacity that the matrices do not admit.
+        NotApplicableError: a method whose definition does not cover this base.
+        UnknownNameError: a role, capacity key or setting that does not exist.
+    """
+    with attached(base, kind, targets, capacity=capacity, settings=settings, also_train=also_train) as model:
+        return measured(model)
+
+
+def measured(model: AdaptedModel) -> Count:
+    """Count the parameters of an attached method."""
+    head = sum(p.numel() for name, p in model.pristine.parameters.items() if in_head(name))
+    parts: dict[str, int] = {}
+    for name, parameter in model.method.named_parameters():
+        if parameter.requires_grad:
+            group = name.partition(".")[0]
+            parts[group] = parts.get(group, 0) + parameter.numel() - (head if model.method.replaces_base and not parts else 0)
+    if model.extras.names:
+        parts["extras"] = sum(p.numel() for p in model.extras.parameters())
+    stored = [tensor for name, tensor in adapter_state(model).items() if not in_head(name.partition(".")[2])]
+    counts = Counts(peak=sum(parts.values()), stored=sum(t.numel() for t in stored if t.is_floating_point()), head=head)
+    return Count(counts, parts | ({"head": head} if head else {}), sum(t.numel() * t.element_size() for t in stored))

@@ -1,0 +1,1 @@
+"""PEFT methods, one per file; the file's name is the registry key."""

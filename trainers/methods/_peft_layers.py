@@ -1,0 +1,374 @@
+"""Runs HF PEFT's tuners as methods: those that put layers of their own into the base model."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from peft import PeftConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import Tensor, nn
+
+from search_spaces.errors import CapacityError, NotApplicableError
+from trainers.adapters.attach import is_meta
+from trainers.adapters.copies import norm_modules
+from trainers.adapters.method import Method
+from trainers.methods._peft_tuners import Tuner
+
+ADAPTER = "default"
+_INSIDE_BASE = "base_model.model."
+
+
+class PeftTuner(Method):
+    """An HF PEFT tuner on the sweep's sites.
+
+    HF PEFT puts its layers into the base; the trainable parameters are registered here as well, grouped by HF PEFT's own names
+    (`lora_A`, ...), so that counting and storing see them as the method's.
+    """
+
+    tuner: ClassVar[Tuner]
+    reads_model = True
+
+    def build(self, base: nn.Module) -> None:
+        """Let HF PEFT inject and initialise its layers.
+
+        Raises:
+            CapacityError: a capacity or setting that HF PEFT refuses on these matrices; its own reason is given.
+            NotApplicableError: a base that the tuner's definition does not cover.
+        """
+        self._narrow: dict[str, tuple[nn.Parameter, torch.dtype]] = {}
+        config = self._config(base)
+        self._peft: tuple[PeftModel, ...] = ()
+        if is_meta(base) and self.tuner.parts is not None:
+            self._stand_in(base, config)
+            return
+        with self._seeded(base), self._readable_errors():
+            # A tuple hides the model from torch: the base must not become a submodule of the method.
+            self._peft = (PeftModel(base, config, ADAPTER),)
+        self._register()
+
+    def initialise(self, generator: torch.Generator, base: nn.Module) -> None:
+        """Do nothing: HF PEFT has drawn the values while building."""
+
+    @property
+    def peft_model(self) -> PeftModel:
+        """The HF PEFT model around the base."""
+        return self._peft[0]
+
+    @property
+    def config(self) -> Any:
+        """The tuner's config as HF PEFT uses it."""
+        return self.peft_model.peft_config[ADAPTER]
+
+    # ----------------------------------------------------------------------------------------------------- configuration
+
+    def _config(self, base: nn.Module) -> PeftConfig:
+        config_type, tuner = config_class(self.card.name), self.tuner
+        options = {**tuner.fixed, **self.settings, **self._checked_capacity()}
+        if tuner.scaling:
+            options[tuner.scaling] = self.scale * default_of(self.card.name, tuner.scaling)
+        if tuner.seed:
+            options[tuner.seed] = self._draw()
+        if tuner.dropout:
+            options[tuner.dropout] = self.dropout
+        if getattr(base, "can_generate", lambda: False)():
+            options["task_type"] = "CAUSAL_LM"
+        with self._readable_errors():
+            return config_type(**options, **self._targets(base))
+
+    def _checked_capacity(self) -> dict[str, Any]:
+        for position, (key, value) in enumerate(self.capacity.items()):
+            if isinstance(default_of(self.card.name, key), float):
+                if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
+                    raise CapacityError(f"{self.card.name}: {key} {value!r} is not valid. Valid: a number between 0 and 1")
+            elif self.tuner.within_side and position == 0:
+                smallest = min(min(s.in_features, s.out_features) for s in self.sites)
+                self.rank_within(key, smallest, "the smaller side of the smallest adapted matrix")
+            else:
+                self.rank_within(key, 2**31 - 1, "the largest that can be stored")
+        return self.capacity
+
+    def _targets(self, base: nn.Module) -> dict[str, Any]:
+        return {"target_modules": [site.path for site in self.sites]}
+
+    # -------------------------------------------------------------------------------------------------------- randomness
+
+    def _draw(self) -> int:
+        return 0 if self.generator is None else int(torch.randint(2**31 - 1, (), generator=self.generator))
+
+    @contextmanager
+    def _seeded(self, base: nn.Module) -> Iterator[None]:
+        device = next(base.parameters()).device
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.manual_seed(self._draw())
+            yield
+
+    @contextmanager
+    def _readable_errors(self) -> Iterator[None]:
+        try:
+            with _quietly():
+                # HF PEFT would go on with another capacity than the one asked for.
+                warnings.filterwarnings("error", message="Invalid `")
+                yield
+        except (ValueError, AssertionError, NotImplementedError, TypeError, UserWarning) as error:
+            reason = " ".join(str(error).split())
+            given = ", ".join(f"{key} {value!r}" for key, value in (self.capacity | self.settings).items())
+            raise CapacityError(f"{self.card.name}: HF PEFT refuses {given or 'it'} on these matrices: {reason}") from error
+
+    # -------------------------------------------------------------------------------------------------------- parameters
+
+    def _register(self) -> None:
+        for name, parameter in self.peft_model.named_parameters():
+            if parameter.requires_grad:
+                inner = name.removeprefix(_INSIDE_BASE)
+                self._add(*_group_and_key(inner), parameter)
+                if parameter.dtype in (torch.bfloat16, torch.float16):
+                    self._narrow[inner] = (parameter, parameter.dtype)
+        if not any(p.numel() for p in self.parameters()):
+            raise CapacityError(f"{self.card.name}: {self.capacity | self.settings} leaves nothing to train on these matrices")
+
+    def _add(self, group: str, key: str, parameter: nn.Parameter) -> None:
+        if group not in self._modules:
+            self.add_module(group, nn.ParameterDict())
+        self.get_submodule(group)[key] = parameter  # type: ignore[operator]
+
+    def _stand_in(self, base: nn.Module, config: Any) -> None:
+        """Register parameters of the right sizes, for tuners that cannot be built without the base's weights."""
+        assert self.tuner.parts is not None
+        biased = [base.get_submodule(site.path).bias is not None for site in self.sites]
+        sides = [(site.in_features + bias, site.out_features) for site, bias in zip(self.sites, biased, strict=True)]
+        for name, size, kind in self.tuner.parts(vars(config), sides):
+            dtype = torch.int32 if kind == "index" else torch.float32
+            self._add(name, "all", nn.Parameter(torch.empty(size, dtype=dtype, device="meta"), requires_grad=kind == "trained"))
+
+    def install(self, base: nn.Module, adapt: object) -> None:
+        """Attach nothing more: the layers are in place."""
+
+    def replaced(self) -> dict[str, Tensor]:
+        """Return, in the base's dtype, the parameters whose layers cannot work with fp32 ones."""
+        return {name: parameter.to(dtype) for name, (parameter, dtype) in self._narrow.items()}
+
+    def merged(self, base: nn.Module) -> dict[str, Tensor]:
+        """Return the parameters that HF PEFT's own merging changes, worked out on copies."""
+        changed: dict[str, Tensor] = {}
+        for path, layer in base.named_modules():
+            if isinstance(layer, BaseTunerLayer):
+                changed |= {f"{path}.{leaf}": tensor for leaf, tensor in _merge_copy(layer).items()}
+        return changed
+
+    # ------------------------------------------------------------------------------------------------------------ storing
+
+    def stored(self) -> dict[str, Tensor]:
+        """Return what HF PEFT would save."""
+        if not self._peft:
+            return super().stored()
+        with _quietly():
+            state = get_peft_model_state_dict(self.peft_model, adapter_name=ADAPTER, save_embedding_layers=False)
+        return {name: tensor.detach() for name, tensor in state.items()}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Load what `stored` returned, as HF PEFT loads a saved adapter."""
+        with _quietly():
+            set_peft_model_state_dict(self.peft_model, dict(state), adapter_name=ADAPTER)
+
+    def write_peft(self, folder: Path, base_id: str) -> None:
+        """Write the folder that `PeftModel.from_pretrained` reads."""
+        self.config.base_model_name_or_path = base_id
+        with _quietly():
+            self.peft_model.save_pretrained(str(folder), save_embedding_layers=False)
+        (folder / "README.md").unlink(missing_ok=True)
+
+
+class FeedForwardTuner(PeftTuner):
+    """IA3: scales the output of attention matrices and the input of the second feed-forward matrix."""
+
+    def _targets(self, base: nn.Module) -> dict[str, Any]:
+        inputs = [site.path for site in self.sites if site.role in ("down", "fc2")]
+        return super()._targets(base) | {"feedforward_modules": inputs}
+
+
+class NormTuner(PeftTuner):
+    """Trains the normalisation layers, wherever the sweep's targets are."""
+
+    def _targets(self, base: nn.Module) -> dict[str, Any]:
+        return {"target_modules": norm_modules(base)}
+
+
+class AttentionTuner(PeftTuner):
+    """LLaMA-Adapter: acts on whole attention layers, the top `adapter_layers` of them; all by default."""
+
+    def _targets(self, base: nn.Module) -> dict[str, Any]:
+        config: Any = base.config
+        layers, kind = self.settings["adapter_layers"], config.model_type
+        if kind not in ("llama", "mistral"):
+            raise NotApplicableError(f"{self.card.name} is not defined for architecture {kind!r}. Valid: llama, mistral")
+        return {"adapter_layers": config.num_hidden_layers if layers is None else layers}
+
+    def _config(self, base: nn.Module) -> PeftConfig:
+        options = self._targets(base)
+        self.settings |= options
+        with self._readable_errors():
+            return config_class(self.card.name)(task_type="CAUSAL_LM", **self._checked_capacity(), **options)
+
+
+class EmbeddingTuner(PeftTuner):
+    """Trains the embeddings of the listed tokens, wherever the sweep's targets are."""
+
+    def _targets(self, base: nn.Module) -> dict[str, Any]:
+        config: Any = base.config
+        tokens, vocabulary = self.settings["token_indices"], config.vocab_size
+        valid = [t for t in tokens if isinstance(t, int) and not isinstance(t, bool) and 0 <= t < vocabulary]
+        if not tokens or valid != tokens:
+            raise CapacityError(
+                f"{self.card.name}: token_indices {tokens!r} is not valid. Valid: a list of token ids from 0 to {vocabulary - 1}"
+            )
+        return {}
+
+    def stored(self) -> dict[str, Tensor]:
+        """Return what HF PEFT would save, tied embeddings once."""
+        own = {name.replace(f".{ADAPTER}", "") for name, _ in self.peft_model.named_parameters()}
+        return {name: tensor for name, tensor in super().stored().items() if name in own}
+
+
+class AdaLora(PeftTuner):
+    """AdaLoRA with HF PEFT's allocator: starts at rank `init_r` and prunes to `target_r` on average."""
+
+    _MEMORY = ("ipt", "exp_avg_ipt", "exp_avg_unc")
+
+    def _config(self, base: nn.Module) -> PeftConfig:
+        target = self._checked_capacity()["target_r"]
+        if self.settings["init_r"] is None:
+            self.settings["init_r"] = -(-3 * target // 2)
+        initial = self.settings["init_r"]
+        if not isinstance(initial, int) or initial <= target:
+            raise CapacityError(f"{self.card.name}: init_r {initial!r} is not valid. Valid: a whole number above target_r {target}")
+        # The number of steps is not known yet; `before_step` tells it.
+        self.settings["total_step"] = self.settings["tinit"] + self.settings["tfinal"] + 2
+        return super()._config(base)
+
+    def build(self, base: nn.Module) -> None:
+        """Inject the layers, and keep each parameter's last gradient: the allocator needs it after the optimiser's step."""
+        super().build(base)
+        self._gradients: dict[nn.Parameter, Tensor | None] = {}
+        for parameter in self.parameters():
+            parameter.register_post_accumulate_grad_hook(self._keep)
+
+    def _register(self) -> None:
+        # On the meta device HF PEFT leaves the bookkeeping of ranks marked as trainable.
+        for name, parameter in self.peft_model.named_parameters():
+            if ".ranknum." in name:
+                parameter.requires_grad_(False)
+        super()._register()
+
+    def _keep(self, parameter: Tensor) -> None:
+        self._gradients[parameter] = parameter.grad  # type: ignore[index]
+
+    def before_step(self, step: int, steps: int) -> None:
+        """Tell the allocator the number of steps.
+
+        Raises:
+            CapacityError: a warm-up and a final phase that leave no step between them.
+        """
+        config = self.config
+        if config.tinit >= steps - config.tfinal:
+            raise CapacityError(f"{self.card.name}: tinit {config.tinit} and tfinal {config.tfinal} leave no step of {steps} to prune in")
+        config.total_step = steps
+
+    def after_step(self, step: int, steps: int) -> None:
+        """Update the importance of each rank and prune, by the gradients of the step just taken."""
+        if not self._gradients or (step + 1 == steps - self.config.tfinal and not self.peft_model.base_model.rankallocator.ipt):
+            return
+        for parameter, gradient in self._gradients.items():
+            parameter.grad = gradient
+        self.peft_model.base_model.update_and_allocate(step + 1)
+        for parameter in self._gradients:
+            parameter.grad = None
+        self._gradients.clear()
+
+    def training_state(self) -> dict[str, Tensor]:
+        """Return the smoothed importances of the allocator, and the masks that it last set."""
+        allocator = self.peft_model.base_model.rankallocator
+        state = {f"{key}/{name}": t for key in self._MEMORY for name, t in getattr(allocator, key).items()}
+        masks = self.config.rank_pattern or {}
+        return state | {f"mask/{name}": torch.as_tensor(mask) for name, mask in masks.items()}
+
+    def load_training_state(self, state: Mapping[str, Tensor]) -> None:
+        """Put the allocator back."""
+        allocator = self.peft_model.base_model.rankallocator
+        for full, tensor in state.items():
+            key, _, name = full.partition("/")
+            if key == "mask":
+                self.config.rank_pattern = {**(self.config.rank_pattern or {}), name: tensor.tolist()}
+            else:
+                getattr(allocator, key)[name] = tensor
+
+    def penalty(self) -> Tensor:
+        """Return `γ` times the mean distance of `A A^T` and `B^T B` from the identity (arXiv 2303.10512, eq. 4)."""
+        downs, ups = (list(self.get_submodule(name).parameters()) for name in ("lora_A", "lora_B"))
+        grams = [a @ a.T for a in downs] + [b.T @ b for b in ups]
+        distances = [torch.linalg.norm(gram - torch.eye(len(gram), dtype=gram.dtype, device=gram.device)) for gram in grams]
+        weight: float = self.config.orth_reg_weight
+        return weight * torch.stack(distances).mean()
+
+    def stored(self) -> dict[str, Tensor]:
+        """Return all ranks, the pruned ones as zeros; HF PEFT would cut these off only with the pattern of the last step."""
+        with self._whole():
+            return super().stored()
+
+    def write_peft(self, folder: Path, base_id: str) -> None:
+        """Write the folder that `PeftModel.from_pretrained` reads, all ranks in it."""
+        with self._whole():
+            super().write_peft(folder, base_id)
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        pattern, self.config.rank_pattern = self.config.rank_pattern, None
+        try:
+            yield
+        finally:
+            self.config.rank_pattern = pattern
+
+
+def config_class(name: str) -> Any:
+    """Return the config class of `peft/<tuner>`."""
+    return PEFT_TYPE_TO_CONFIG_MAPPING[name.partition("/")[2].upper()]
+
+
+def default_of(name: str, key: str) -> Any:
+    """Return the default of one key of that config class."""
+    field = config_class(name).__dataclass_fields__[key]
+    value = field.default_factory() if callable(field.default_factory) else field.default
+    return value.value if isinstance(value, Enum) else value
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Silence HF PEFT's warnings: what they advise is decided by the sweep."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _group_and_key(name: str) -> tuple[str, str]:
+    """Split `a.q_proj.lora_A.default.weight` into `lora_A` and `a/q_proj/weight`."""
+    head, found, tail = name.partition(f".{ADAPTER}.") if f".{ADAPTER}." in name else name.partition(f".{ADAPTER}")
+    path, _, group = head.rpartition(".")
+    parts = [*path.split("."), *(tail.split(".") if found and tail else [])]
+    return group, "/".join(p for p in parts if p) or group
+
+
+def _merge_copy(layer: BaseTunerLayer) -> dict[str, Tensor]:
+    own = layer.get_base_layer()
+    dtypes = {leaf: p.dtype for leaf, p in own._parameters.items() if p is not None}
+    for leaf in dtypes:
+        own._parameters[leaf] = nn.Parameter(own.get_parameter(leaf).detach().clone(), requires_grad=False)
+    layer.merge(safe_merge=True)
+    layer.merged_adapters.clear()
+    changed = {leaf: p.detach() for leaf, p in layer.get_base_layer()._parameters.items() if p is not None}
+    return {leaf: tensor.to(dtypes.get(leaf, tensor.dtype)) for leaf, tensor in changed.items()}

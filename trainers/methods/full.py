@@ -1,0 +1,60 @@
+"""Full fine-tuning: every parameter of the base."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from trainers.adapters.copies import ParameterCopies
+from trainers.adapters.method import Method
+from trainers.api import MethodCard
+
+
+class Full(Method):
+    """Trains fp32 copies of all parameters; each forward pass runs on them, cast to the base's dtype.
+
+    The base itself is never written to, so it is bit-identical afterwards. Tied parameters stay tied: they have one copy.
+    """
+
+    card = MethodCard(
+        name="full",
+        family="full",
+        reference="arXiv 1710.03740",
+        source="fp32 master weights as in section 3.1 of the reference",
+        default_targets=(),
+        reads=("learning_rate",),
+    )
+
+    replaces_base = True
+
+    def build(self, base: nn.Module) -> None:
+        """Make room for one copy of each parameter."""
+        self.copies = ParameterCopies(base, [name for name, _ in base.named_parameters()])
+
+    def initialise(self, generator: torch.Generator, base: nn.Module) -> None:
+        """Copy the base's values; nothing is drawn."""
+        self.copies.take(base)
+
+    def install(self, base: nn.Module, adapt: object) -> None:
+        """Attach to no site: the whole base is replaced."""
+
+    def replaced(self) -> dict[str, Tensor]:
+        """Return all parameters of the base, cast to its dtype: asked for once per forward pass."""
+        return self.copies.cast()
+
+    def merged(self, base: nn.Module) -> dict[str, Tensor]:
+        """Return all parameters."""
+        return self.copies.cast()
+
+    def stored(self) -> dict[str, Tensor]:
+        """Return the copies under the base's own names."""
+        return {name: copy.detach() for name, copy in self.copies.named().items()}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what `stored` returned."""
+        self.copies.restore(state)
+
+
+METHOD = Full
