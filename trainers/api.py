@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from search_spaces.trial import Frozen, Scalar
+from search_spaces.trial import Frozen, Scalar, Trial
 
 Row = Mapping[str, Any]
 """One row of a data set, in the field names of the hub's version."""
@@ -115,6 +115,8 @@ class Scores:
 
     metrics: dict[str, float]
     rows: list[dict[str, float]] | None
+    count: int = 0
+    """Number of predictions that were scored."""
 
 
 class Task(ABC):
@@ -222,6 +224,20 @@ class Outcome(Frozen):
     environment_digest: str = ""
     error: str | None = None
     """What went wrong, with the last lines of the traceback where there is one."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One hand-out of a trial to a worker."""
+
+    trial: Trial
+    attempt: str
+    storage: str
+    """The sweep's folder."""
+    time_limit: float | None = None
+    """Seconds."""
+    deepspeed: tuple[tuple[str, Any], ...] = ()
+    """DeepSpeed settings that do not change what is trained."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from search_spaces.trial import Trial
 from trainers.api import Outcome
 
 CHECKSUMS = "SHA256SUMS"
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Errors of an operating system whose storage has no room."""
 
 
 class OutcomeStore:
@@ -39,7 +41,7 @@ class OutcomeStore:
     def staging(self, trial_id: str, attempt: str) -> Path:
         """Make and return the folder in which an attempt collects its files before `commit`."""
         folder = self.root / f".{trial_id}.{attempt}"
-        with _readable_errors(folder):
+        with _ReadableErrors(folder):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
         return folder
@@ -55,10 +57,10 @@ class OutcomeStore:
         """
         staging = staging or self.staging(trial.id, outcome.attempt)
         target = self.folder(trial.id)
-        with _readable_errors(target):
+        with _ReadableErrors(target):
             (staging / "trial.json").write_text(trial.model_dump_json(indent=1))
             (staging / "outcome.json").write_text(outcome.model_dump_json(indent=1))
-            _write_checksums(staging)
+            write_checksums(staging)
             try:
                 os.rename(staging, target)
             except OSError as error:
@@ -122,7 +124,8 @@ def verify(folder: Path) -> None:
             raise StorageError(f"{path} does not match its checksum. Fix: remove {folder} and run the sweep again")
 
 
-def _write_checksums(folder: Path) -> None:
+def write_checksums(folder: Path) -> None:
+    """Write the `SHA256SUMS` of a folder's files and bring all of them to the disk."""
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != CHECKSUMS)
     (folder / CHECKSUMS).write_text("".join(f"{_sha256(p)}  {p.relative_to(folder).as_posix()}\n" for p in files))
     for path in (*files, folder / CHECKSUMS):
@@ -142,7 +145,7 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-class _readable_errors:
+class _ReadableErrors:
     """Turns an operating-system error of the storage into a StorageError that says what to do."""
 
     def __init__(self, path: Path) -> None:
@@ -152,11 +155,15 @@ class _readable_errors:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if not isinstance(error, OSError):
-            return
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageError(
-                f"no space left at {self.path}. Nothing recorded is lost. Fix: free space there, or move the sweep's folder and "
-                "pass --storage, then run the same command again"
-            ) from error
-        raise StorageError(f"cannot write {self.path}: {error.strerror}. Fix: check its permissions, or pass --storage") from error
+        if isinstance(error, OSError):
+            raise storage_error(self.path, error) from error
+
+
+def storage_error(path: Path, error: OSError) -> StorageError:
+    """Return what to tell the user when the storage cannot be written."""
+    if error.errno in FULL:
+        return StorageError(
+            f"no space left at {path}. Nothing recorded is lost. Fix: free space there, or move the sweep's folder and pass --storage, "
+            "then run the same command again"
+        )
+    return StorageError(f"cannot write {path}: {error.strerror}. Fix: check its permissions, or pass --storage")

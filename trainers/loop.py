@@ -1,0 +1,207 @@
+"""The one training loop; it never asks which method it trains."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from search_spaces.trial import Training
+from trainers.adapters.attach import AdaptedModel
+from trainers.api import Progress, Task, Usage
+from trainers.batching import chunks, make_batch
+from trainers.checkpoint import read_checkpoint, write_checkpoint
+from trainers.data import TaskData, batch_indices
+from trainers.engine import Batch, Engine
+from trainers.evaluate import Evaluation, evaluate
+from trainers.meter import Meter
+from trainers.models import BaseModel
+
+CHECKPOINT_SECONDS = 60.0
+"""Shortest time between two checkpoints of a running trial."""
+
+
+class Diverged(Exception):
+    """The loss is not a finite number; carries the step."""
+
+    def __init__(self, what: str, step: int) -> None:
+        self.step = step
+        super().__init__(f"{what} is not finite at step {step}")
+
+
+class TimeLimit(Exception):
+    """The trial ran past `resources.time_limit`."""
+
+
+@dataclass
+class State:
+    """Everything that a continued trial needs besides the adapter's and the optimiser's tensors."""
+
+    step: int = 0
+    """Optimiser steps taken."""
+    curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    usage: dict[str, int] = field(default_factory=lambda: Usage().model_dump())
+    best_step: int | None = None
+    best_key: tuple[float, float] | None = None
+    """(criterion, negative loss) of the kept state: larger is better."""
+    best_metrics: dict[str, float] = field(default_factory=dict)
+    best_predictions: list[str] = field(default_factory=list)
+    best_rows: list[dict[str, float]] | None = None
+    flops: float | None = None
+    """Operations of the first step. A continued trial does not count again: counting takes other kernels, which round differently."""
+
+    def record(self, name: str, step: int, value: float) -> None:
+        """Add one point to a curve; a value that is not finite ends it."""
+        if math.isfinite(value):
+            self.curves.setdefault(name, []).append((step, value))
+
+
+@dataclass
+class TrainingRun:
+    """One trial's training: the adapted model with its data, and where it keeps its checkpoint.
+
+    Attributes:
+        state: progress, curves and the best evaluation so far.
+        kept: the best adapter state so far, by parameter name.
+    """
+
+    model: AdaptedModel
+    base: BaseModel
+    task: Task
+    data: TaskData
+    training: Training
+    order_seed: int
+    deepspeed: dict[str, Any]
+    meter: Meter
+    trial_id: str
+    checkpoint: Path | None = None
+    deadline: float = math.inf
+    report: Callable[[Progress], None] = lambda progress: None
+    state: State = field(default_factory=State)
+    kept: dict[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        count = len(self.data.train)
+        self.steps = total_steps(self.training, count)
+        self.order = batch_indices(count, self.training.batch_size, self.steps, self.order_seed)
+        self.evaluation_steps = evaluation_steps(self.training, self.steps)
+        self._saved_at = time.monotonic()
+
+    def run(self) -> None:
+        """Train to the end, evaluating on the selection split, and put the kept adapter state back in place.
+
+        Raises:
+            Diverged: a loss is NaN or infinite.
+            TimeLimit: the deadline has passed.
+        """
+        if self.steps == 0:
+            self._evaluate()
+            return
+        engine = Engine(self.model, self.training, self.steps, head=is_head, extra=self.deepspeed)
+        try:
+            self._resume(engine)
+            while self.state.step < self.steps:
+                self._step(engine)
+                if self.state.step in self.evaluation_steps:
+                    self._evaluate()
+                    self._save(engine)
+        finally:
+            engine.close()
+        self._restore_kept()
+
+    def _step(self, engine: Engine) -> None:
+        step, method = self.state.step, self.model.method
+        batches, target_tokens = self._global_batch(self.order[step])
+        rate = float(engine.schedule.get_last_lr()[0])
+        method.before_step(step, self.steps)
+        with self.meter.step(count_operations=step == 0):
+            loss = engine.step(batches, target_tokens)
+        self.state.flops = self.meter.flops or self.state.flops
+        method.after_step(step, self.steps)
+        self.state.step += 1
+        self.state.record("train/loss", self.state.step, loss)
+        self.state.record("train/learning_rate", self.state.step, rate)
+        self._alive(loss)
+        if not math.isfinite(loss):
+            raise Diverged("the training loss", self.state.step)
+
+    def _global_batch(self, rows: Sequence[int]) -> tuple[list[Batch], int]:
+        sequences = [self.data.train[i] for i in rows]
+        pad, device = self.base.tokenizer.pad_token_id, next(self.base.model.parameters()).device
+        micro = self.training.micro_batch or self.training.batch_size
+        batches = [make_batch(part, pad, device) for part in chunks(sequences, micro)]
+        target_tokens = sum(int((batch.targets >= 0).sum()) for batch in batches)
+        usage = self.state.usage
+        usage["steps"] += 1
+        usage["examples"] += len(sequences)
+        usage["text_tokens"] += sum(len(s.ids) for s in sequences)
+        usage["target_tokens"] += target_tokens
+        usage["virtual_tokens"] += len(sequences) * self.model.method.virtual_tokens()
+        return batches, target_tokens
+
+    def _evaluate(self) -> None:
+        """Evaluate on the selection split; keep the state if it is the best so far. Ties go to the lower loss, then to the earlier step."""
+        result = self.evaluate(self.data.selection)
+        state, step = self.state, self.state.step
+        state.usage["evaluations"] += 1
+        metrics = {f"selection/{name}": value for name, value in result.scores.metrics.items()} | {"selection/loss": result.loss}
+        for name, value in metrics.items():
+            state.record(name, step, value)
+        if not math.isfinite(result.loss):
+            raise Diverged("the selection loss", step)
+        main = result.scores.metrics[self.task.card.main]
+        criterion = {"metric": main, "loss": -result.loss, None: float(step)}[self.training.checkpoint.best]
+        if state.best_key is None or (criterion, -result.loss) > state.best_key:
+            state.best_key, state.best_step, state.best_metrics = (criterion, -result.loss), step, metrics
+            state.best_predictions, state.best_rows = result.predictions, result.scores.rows
+            self.kept = {name: p.detach().clone() for name, p in self.model.trainable().items()}
+
+    def evaluate(self, split: Any) -> Evaluation:
+        """Evaluate the adapter's present state on a split."""
+        with self.meter.evaluation():
+            return evaluate(self.model, self.base.tokenizer, self.task, split, self.training.max_new_tokens, lambda: self._alive(None))
+
+    def _alive(self, loss: float | None) -> None:
+        if time.monotonic() > self.deadline:
+            raise TimeLimit(f"the time limit passed at step {self.state.step} of {self.steps}")
+        self.report(Progress(self.trial_id, self.state.step, self.steps, loss))
+
+    def _restore_kept(self) -> None:
+        with torch.no_grad():
+            for name, parameter in self.model.trainable().items():
+                parameter.copy_(self.kept[name])
+
+    def _save(self, engine: Engine) -> None:
+        due = time.monotonic() - self._saved_at >= CHECKPOINT_SECONDS
+        if self.checkpoint is not None and due and self.state.step < self.steps:
+            write_checkpoint(self.checkpoint, self, engine)
+            self._saved_at = time.monotonic()
+
+    def _resume(self, engine: Engine) -> None:
+        if self.checkpoint is not None:
+            read_checkpoint(self.checkpoint, self, engine)
+
+
+def total_steps(training: Training, examples: int) -> int:
+    """Return the number of optimiser steps: given, or as many as pass every example `epochs` times."""
+    if training.steps is not None:
+        return training.steps
+    assert training.epochs is not None
+    return math.ceil(training.epochs * examples / training.batch_size)
+
+
+def evaluation_steps(training: Training, steps: int) -> frozenset[int]:
+    """Return the steps after which the adapter is evaluated: equally spaced, the last among them."""
+    count = min(training.checkpoint.evaluations, max(1, steps))
+    return frozenset(round(steps * (n + 1) / count) for n in range(count))
+
+
+def is_head(name: str) -> bool:
+    """Tell whether a trainable parameter belongs to the classification head."""
+    return name.startswith("head.")

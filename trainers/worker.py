@@ -1,0 +1,318 @@
+"""Runs one Trial to one Outcome. `python -m trainers.worker trial.json` replays a trial by hand.
+
+A worker is a long-lived process: it keeps the base model and the tokenised data between trials and rebuilds only the adapter, the
+optimiser and the schedule. It never raises for what a trial does wrong: that is an Outcome too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import logging
+import math
+import sys
+import tempfile
+import time
+import traceback
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+import trainers.determinism  # noqa: F401  must come before torch computes anything
+from search_spaces.errors import FairsweepError, StorageError
+from search_spaces.trial import BASE, DataRef, ModelRef, Trial
+from trainers import data as task_data
+from trainers import models, registry
+from trainers.adapters import storing
+from trainers.adapters.attach import AdaptedModel, attached
+from trainers.adapters.snapshot import fingerprint
+from trainers.adapters.untuned import Untuned
+from trainers.api import Counts, Example, Job, Outcome, Profile, Progress, Status, Usage
+from trainers.checkpoint import remove_checkpoint
+from trainers.counting import measured
+from trainers.engine import process_group
+from trainers.loop import Diverged, TimeLimit, TrainingRun
+from trainers.meter import Meter, environment, peak_bytes
+from trainers.models import BaseModel
+from trainers.outcomes import FULL, OutcomeStore, storage_error
+
+log = logging.getLogger(__name__)
+
+LARGE_ADAPTER_BYTES = 64 * 2**20
+"""A select-phase adapter larger than this is not stored: it is never exported, and a sweep has many."""
+
+
+class Worker:
+    """Holds a base model and tokenised data, and runs trials on them one after another.
+
+    Args:
+        threads: CPU threads of torch; fixed per sweep, since it changes how sums are rounded.
+    """
+
+    def __init__(self, threads: int = 1) -> None:
+        torch.set_num_threads(threads)
+        self.threads = threads
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._base: BaseModel | None = None
+        self._fingerprint = ""
+        self._data: dict[Any, task_data.TaskData] = {}
+
+    def prepare(self, model: ModelRef, data: list[tuple[str, DataRef, int, int]]) -> None:
+        """Load a base and the data of tasks ahead of the first trial, so that what is missing shows before any training.
+
+        Raises:
+            ModelError: the model cannot be loaded.
+            DataError: the data of a task cannot be loaded.
+        """
+        base = self.base(model)
+        for task, ref, max_length, max_new_tokens in data:
+            self._task_data(base, task, ref, max_length, max_new_tokens)
+        process_group()
+        gc.collect()
+        gc.freeze()
+
+    def base(self, ref: ModelRef) -> BaseModel:
+        """Return the resident base, loading it when it is another one."""
+        if self._base is None or self._base.ref != ref:
+            self._base = None
+            self._base = models.load(ref, self.device)
+            self._fingerprint = fingerprint(self._base.model)
+        return self._base
+
+    def run(self, job: Job, report: Callable[[Progress], None] = lambda progress: None) -> Status:
+        """Run a trial and write its Outcome.
+
+        Returns:
+            The Outcome's status.
+
+        Raises:
+            StorageError: the Outcome could not be written; nothing of it is recorded.
+        """
+        store = OutcomeStore(Path(job.storage) / "outcomes")
+        return _Recorder(self, job, store, report).run().status
+
+    def _task_data(self, base: BaseModel, task: str, ref: DataRef, max_length: int, max_new_tokens: int) -> task_data.TaskData:
+        key = (task, ref.digest, ref.train, ref.selection, ref.test, ref.seed, base.ref, max_length, max_new_tokens)
+        if key not in self._data:
+            cache = models.cache_root() / "data"
+            self._data[key] = task_data.load(
+                registry.task(task), ref, base.tokenizer, max_length=max_length, max_new_tokens=max_new_tokens, cache=cache
+            )
+        return self._data[key]
+
+    def check_base(self) -> bool:
+        """Tell whether the resident base is as it was loaded; one that is not is dropped, and the next trial loads it afresh."""
+        if self._base is None or fingerprint(self._base.model) == self._fingerprint:
+            return True
+        log.error("the base model was changed by a trial; it is loaded again")
+        self._base = None
+        return False
+
+
+class _Recorder:
+    """Turns the running of one job into an Outcome, whatever happens."""
+
+    def __init__(self, worker: Worker, job: Job, store: OutcomeStore, report: Callable[[Progress], None]) -> None:
+        self.worker, self.job, self.trial, self.store, self.report = worker, job, job.trial, store, report
+        self.started, self.clock = time.time(), time.monotonic()
+        self.staging = store.staging(job.trial.id, job.attempt)
+        self.checkpoint = Path(job.storage) / "checkpoints" / job.trial.id
+        self.meter = Meter()
+        self.training: TrainingRun | None = None
+        self.counts: Counts | None = None
+        self.metrics: dict[str, float] = {}
+        self.digests: dict[str, str] = {}
+        self.adapter_bytes: int | None = None
+        self.test_reads = 0
+
+    def run(self) -> Outcome:
+        """Run, classify what happened, write the Outcome."""
+        try:
+            status, error = self._attempt()
+        finally:
+            intact = self.worker.check_base()
+        if not intact:
+            status, error = "error", "the trial changed the base model, so its numbers are void; the base is loaded again"
+        outcome = self._outcome(status, error)
+        self.store.commit(self.trial, outcome, self.staging)
+        remove_checkpoint(self.checkpoint)
+        log.info("trial %s (%s) %s", self.trial.id, self.trial.label, status)
+        return outcome
+
+    def _attempt(self) -> tuple[Status, str | None]:
+        try:
+            self._train_and_test()
+        except Diverged as error:
+            return "diverged", str(error)
+        except (MemoryError, torch.cuda.OutOfMemoryError) as error:
+            return "out_of_memory", repr(error)
+        except StorageError:
+            raise
+        except (TimeLimit, FairsweepError) as error:
+            return "error", str(error)
+        except OSError as error:
+            if error.errno in FULL:
+                raise storage_error(self.staging, error) from error
+            return "error", "".join(traceback.format_exception(error))[-8000:]
+        except Exception as error:  # noqa: BLE001  whatever a trial does wrong is its Outcome
+            text = "".join(traceback.format_exception(error))[-8000:]
+            log.warning("trial %s failed: %r", self.trial.id, error)
+            return ("out_of_memory" if _is_allocation_failure(error) else "error"), text
+        return "finished", None
+
+    def _train_and_test(self) -> None:
+        trial, worker = self.trial, self.worker
+        base = worker.base(trial.model)
+        task = registry.task(trial.task)
+        data = worker._task_data(base, trial.task, trial.data, trial.training.max_length, trial.training.max_new_tokens)
+        method = Untuned if trial.method.name == BASE else registry.method_type(trial.method.name)
+        with attached(
+            base.model,
+            method,
+            trial.targets,
+            capacity=trial.method.capacity,
+            settings=trial.method.settings,
+            scale=trial.training.scale,
+            dropout=trial.training.dropout,
+            also_train=() if method is Untuned else trial.also_train,
+            init_seed=trial.seed_of("init"),
+            dropout_seed=trial.seed_of("dropout"),
+        ) as model:
+            torch.manual_seed(trial.seed_of("dropout"))
+            self.counts = measured(model).counts
+            self.training = self._training_run(model, base, task, data)
+            self.digests |= data.digests | {"order": task_data.order_digest(self.training.order)}
+            self.training.run()
+            state = self.training.state
+            self.metrics |= state.best_metrics
+            predictions = [_table("selection", data.selection.examples, state.best_predictions, state.best_rows)]
+            if trial.phase == "report":
+                predictions.append(self._test(data))
+            pq.write_table(pa.concat_tables(predictions, promote_options="default"), self.staging / "predictions.parquet")
+            self._store_adapter(model)
+
+    def _training_run(self, model: AdaptedModel, base: BaseModel, task: Any, data: Any) -> TrainingRun:
+        job, trial = self.job, self.trial
+        return TrainingRun(
+            model=model,
+            base=base,
+            task=task,
+            data=data,
+            training=trial.training,
+            order_seed=trial.seed_of("order"),
+            deepspeed=dict(job.deepspeed),
+            meter=self.meter,
+            trial_id=trial.id,
+            checkpoint=self.checkpoint,
+            deadline=math.inf if job.time_limit is None else self.clock + job.time_limit,
+            report=self.report,
+        )
+
+    def _test(self, data: task_data.TaskData) -> pa.Table:
+        """Read the test split, once, with the kept adapter state."""
+        assert self.training is not None
+        split = data.test(self.trial.phase)
+        self.test_reads += 1
+        self.digests["test"] = data.test_digest
+        result = self.training.evaluate(split)
+        if not math.isfinite(result.loss):
+            raise Diverged("the test loss", self.training.state.step)
+        self.metrics |= {f"test/{name}": value for name, value in result.scores.metrics.items()} | {"test/loss": result.loss}
+        return _table("test", split.examples, result.predictions, result.scores.rows)
+
+    def _store_adapter(self, model: AdaptedModel) -> None:
+        if not model.trainable():
+            return
+        small = sum(p.numel() * p.element_size() for p in model.trainable().values()) <= LARGE_ADAPTER_BYTES
+        if small or self.trial.phase == "report":
+            document = self.trial.model_dump(mode="json", include={"model", "method", "targets", "also_train"})
+            document |= {"scale": self.trial.training.scale, "init_seed": self.trial.seed_of("init")}
+            self.adapter_bytes = storing.save(model, self.staging / "adapter", document)
+
+    def _outcome(self, status: Status, error: str | None) -> Outcome:
+        state = self.training.state if self.training else None
+        content, environment_digest = environment(
+            threads=self.worker.threads,
+            workers=1,
+            dtype=self.trial.model.dtype,
+            deepspeed=dict(self.job.deepspeed),
+            micro_batch=self.trial.training.micro_batch,
+            packed=1,
+        )
+        usage = dict(state.usage if state else {}, test_reads=self.test_reads)
+        return Outcome(
+            trial_id=self.trial.id,
+            attempt=self.job.attempt,
+            status=status,
+            started=self.started,
+            ended=time.time(),
+            metrics={name: value for name, value in self.metrics.items() if math.isfinite(value)},
+            curves=state.curves if state else {},
+            best_step=state.best_step if state else None,
+            counts=self.counts,
+            usage=Usage(**usage),
+            profile=self._profile(),
+            data_digests=self.digests,
+            environment=content,
+            environment_digest=environment_digest,
+            error=error,
+        )
+
+    def _profile(self) -> Profile:
+        flops = self.training.state.flops if self.training else None
+        return Profile(
+            seconds_per_step=self.meter.seconds_per_step(),
+            train_seconds=self.meter.busy_seconds,
+            wall_seconds=time.monotonic() - self.clock,
+            peak_bytes=peak_bytes(),
+            flops=flops,
+            macs=None if flops is None else flops / 2,
+            adapter_bytes=self.adapter_bytes,
+        )
+
+
+def _table(split: str, examples: tuple[Example, ...], predictions: list[str], rows: list[dict[str, float]] | None) -> pa.Table:
+    columns: dict[str, Any] = {
+        "split": [split] * len(examples),
+        "id": [e.id for e in examples],
+        "group": [e.group for e in examples],
+        "prediction": predictions,
+    }
+    for name in rows[0] if rows else ():
+        columns[name] = [float(row[name]) for row in rows or ()]
+    return pa.table(columns)
+
+
+def _is_allocation_failure(error: Exception) -> bool:
+    return isinstance(error, RuntimeError) and ("can't allocate memory" in str(error) or "out of memory" in str(error).lower())
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Replay one trial without Ray: reads a `trial.json`, writes the Outcome below `--out` and its JSON to stdout."""
+    parser = argparse.ArgumentParser(prog="python -m trainers.worker", description="Replay one trial without Ray.")
+    parser.add_argument("trial", type=Path, help="a trial.json, from an outcome's folder or from MLflow")
+    parser.add_argument("--out", type=Path, help="where to write the Outcome (default: a new temporary folder)")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+    storage = options.out or Path(tempfile.mkdtemp(prefix="fairsweep-replay-"))
+    try:
+        trial = Trial.model_validate_json(options.trial.read_text())
+        store = OutcomeStore(storage / "outcomes")
+        Worker(options.threads).run(Job(trial, uuid.uuid4().hex[:8], str(storage)))
+        outcome = store.read(trial.id)
+    except (FairsweepError, OSError, ValueError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    assert outcome is not None
+    sys.stdout.write(outcome.model_dump_json(indent=1) + "\n")
+    return 0 if outcome.status == "finished" else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
