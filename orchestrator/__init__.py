@@ -1,0 +1,1 @@
+"""Decides what runs, and what the results mean."""

@@ -1,0 +1,60 @@
+"""The certificate: every rule applied to a sweep, planned or run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.fairness.budget import same_budget, same_data, test_read_once
+from orchestrator.fairness.entry import Entry
+from orchestrator.fairness.rule import Rule
+from orchestrator.fairness.search import capacity_ladders, one_choice_rule, same_grid, same_seeds
+from orchestrator.fairness.setting import default_settings, one_precision, same_parts
+
+RULES = (
+    same_grid,
+    capacity_ladders,
+    same_data,
+    same_budget,
+    same_seeds,
+    test_read_once,
+    same_parts,
+    one_precision,
+    one_choice_rule,
+    default_settings,
+)
+"""In the order of their ids."""
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What all rules found."""
+
+    rules: tuple[Rule, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every rule holds."""
+        return all(rule.ok for rule in self.rules)
+
+    def rule(self, name: str) -> Rule:
+        """Return one rule's verdict by its id."""
+        return next(rule for rule in self.rules if rule.id == name)
+
+    def marks(self) -> dict[str, list[str]]:
+        """Return what rows must carry on the board: label -> marks."""
+        found: dict[str, list[str]] = {}
+        for rule in self.rules:
+            for label, mark in rule.evidence.get("marks", {}).items():
+                found.setdefault(label, []).append(f"{rule.id} {mark}")
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the certificate as INTERFACES describes it."""
+        return {"ok": self.ok, "rules": [rule.to_json() for rule in self.rules]}
+
+
+def certify(entries: Sequence[Entry]) -> Certificate:
+    """Apply every rule to the trials of a sweep: as planned, or as found in MLflow."""
+    return Certificate(tuple(rule(entries) for rule in RULES))

@@ -1,0 +1,100 @@
+"""Entries: trials as planned, or as found in MLflow. What the fairness rules look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from orchestrator.cells import Cell, cell_of, row_name
+from search_spaces.trial import Training, Trial
+from trainers.api import Counts, Status, Usage
+
+HYPERPARAMETERS = (
+    "learning_rate",
+    "head_learning_rate",
+    "scale",
+    "epochs",
+    "steps",
+    "batch_size",
+    "betas",
+    "eps",
+    "weight_decay",
+    "scheduler",
+    "warmup_ratio",
+    "clip",
+    "dropout",
+)
+"""What a grid may vary, or hold fixed, for all methods.
+
+The optimiser is a variant of a method; lengths and checkpoints have rules of their own.
+"""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One trial, with what its method declares and, where it ran, what was observed.
+
+    Attributes:
+        trial: the trial.
+        main: the task's main metric, which selects.
+        counts: trainable parameters.
+        reads: hyper-parameters that the method reads.
+        trains_extra: parts of the base that the method trains by definition.
+        defaults: the method's default settings.
+        optimizer: the sweep's optimiser, which a variant may deviate from.
+        status: None for a planned trial, and so are the fields below.
+        usage: what was consumed of the common budget.
+        data_digests: digests of what was read, by split.
+        numerics: precision, engine and DeepSpeed configuration that were in force.
+        metrics: final metrics, such as `selection/f1`.
+    """
+
+    trial: Trial
+    main: str
+    counts: Counts | None = None
+    reads: tuple[str, ...] = ()
+    trains_extra: tuple[str, ...] = ()
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    optimizer: str = "adamw"
+    status: Status | None = None
+    usage: Usage | None = None
+    data_digests: Mapping[str, str] | None = None
+    numerics: Mapping[str, Any] | None = None
+    metrics: Mapping[str, float] | None = None
+
+    @cached_property
+    def cell(self) -> Cell:
+        """The cell that the trial belongs to."""
+        return cell_of(self.trial)
+
+    @cached_property
+    def row(self) -> str:
+        """The row of the board, such as `lora (rank=8)`."""
+        return row_name(self.cell.label, self.cell.config)
+
+    @cached_property
+    def scope(self) -> str:
+        """What rows are compared within."""
+        return f"{self.cell.task} with {self.cell.model}"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the trial ran to its end."""
+        return self.status == "finished"
+
+    @property
+    def selects(self) -> bool:
+        """Whether the trial belongs to the select phase of a method."""
+        return self.trial.phase == "select" and not self.cell.is_base
+
+    @property
+    def reports(self) -> bool:
+        """Whether the trial belongs to the report phase of a method."""
+        return self.trial.phase == "report" and not self.cell.is_base
+
+
+def hyperparameters(training: Training) -> tuple[Any, ...]:
+    """Return the values of `HYPERPARAMETERS`."""
+    return tuple(getattr(training, name) for name in HYPERPARAMETERS)

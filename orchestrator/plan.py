@@ -1,0 +1,225 @@
+"""The Plan: everything a sweep will run, known before it starts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from orchestrator.cells import Cell, cell_of
+from orchestrator.fairness import Certificate, Entry, certify
+from orchestrator.resolution import Catalog, Refusal, Resolution, Variant, refusals, resolve
+from orchestrator.selection import Point, Result, Selection, select_point
+from orchestrator.trials import TrialFactory, cells
+from search_spaces.loading import Reading, read_spec
+from search_spaces.spec import SweepSpec
+from search_spaces.trial import TRIAL_FORMAT, Trial, digest
+from trainers.api import Counts, Outcome
+
+__all__ = ["Catalog", "Cell", "Plan", "Refusal", "load_plan", "make_plan"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep runs, and what it promises.
+
+    Attributes:
+        spec: the sweep file.
+        digest: SHA-256 of all that changes the sweep's numbers or its board.
+        trials: the select phase: the whole grid of every cell, those of one base model together.
+        base_trials: the untuned model's report trials, one per model and task, known from the start.
+        cells: what is selected for and reported, in order.
+        refused: cells that a method's definition does not cover.
+        counts: trainable parameters of every cell.
+        certificate: the fairness rules, applied to the plan.
+    """
+
+    spec: SweepSpec
+    digest: str
+    trials: tuple[Trial, ...]
+    base_trials: tuple[Trial, ...]
+    cells: tuple[Cell, ...]
+    refused: tuple[Refusal, ...]
+    counts: Mapping[Cell, Counts]
+    certificate: Certificate
+    found: Resolution
+    factory: TrialFactory
+
+    @property
+    def main_metrics(self) -> dict[str, str]:
+        """The metric that selects and ranks, by task."""
+        return {name: task.card.main for name, task in self.found.tasks.items()}
+
+    @property
+    def report_count(self) -> int:
+        """Number of trials of the report phase, the untuned model's among them."""
+        return len(self.cells) * len(self.spec.seeds.report) + len(self.base_trials)
+
+    def select(self, outcomes: Mapping[str, Outcome]) -> dict[Cell, Selection]:
+        """Select every cell's grid point.
+
+        Args:
+            outcomes: trial id -> Outcome; a select trial without one counts as failed.
+        """
+        results: dict[Cell, list[Result]] = {}
+        for trial in self.trials:
+            results.setdefault(cell_of(trial), []).append(_result(trial, outcomes.get(trial.id), self.main_metrics[trial.task]))
+        return {cell: select_point(found) for cell, found in results.items()}
+
+    def report_trials(self, selected: Mapping[Cell, Point]) -> tuple[Trial, ...]:
+        """Return the report trials of the cells whose point is selected; those of the untuned model are `base_trials`.
+
+        Raises:
+            ValueError: a point is not in the grid, or a cell not in the plan.
+        """
+        if unknown := set(selected) - set(self.cells):
+            raise ValueError(f"not in this plan: {', '.join(sorted(map(str, unknown)))}")
+        return tuple(trial for cell in self.cells if cell in selected for trial in self.factory.report(cell, selected[cell]))
+
+    def entries(self, trials: Iterable[Trial]) -> list[Entry]:
+        """Return trials of this plan as the fairness rules see them, nothing observed yet."""
+        variants = {variant.label: variant for variant in self.found.variants}
+        return [_entry(trial, variants.get(trial.label), self) for trial in trials]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `fairsweep plan --json` prints."""
+        by_label = Counter(trial.label for trial in self.trials)
+        by_label.update(cell.label for cell in self.cells for _ in self.spec.seeds.report)
+        return {
+            "sweep": self.spec.name,
+            "digest": self.digest,
+            "trials": len(self.trials) + self.report_count,
+            "phases": {"select": len(self.trials), "report": self.report_count},
+            "methods": self._methods_json(),
+            "trials_by_method": {variant.label: by_label[variant.label] for variant in self.found.variants},
+            "base": {"trials": len(self.base_trials)},
+            "main_metrics": self.main_metrics,
+            "refused": [asdict(refusal) for refusal in self.refused],
+            "certificate": self.certificate.to_json(),
+        }
+
+    def document(self) -> dict[str, Any]:
+        """Return `plan.json`: all that a leaderboard or an audit needs that reads MLflow only."""
+        return {
+            **self.to_json(),
+            "trial_format": TRIAL_FORMAT,
+            "spec": self.spec.model_dump(mode="json"),
+            "seeds": self.spec.seeds.model_dump(mode="json"),
+            "points": [dict(point) for point in self.factory.points],
+            "models": [model.model_dump() for model in self.found.models],
+            "data": {name: task.data.model_dump(exclude={"source"}) for name, task in self.found.tasks.items()},
+            "implementations": {variant.label: _implementation_json(variant) for variant in self.found.variants},
+            "cells": [{**_cell_json(cell), "counts": _counts_json(counts)} for cell, counts in self.counts.items()],
+            "select": [_trial_json(trial) for trial in self.trials],
+            "base_trials": [_trial_json(trial) for trial in self.base_trials],
+        }
+
+    def _methods_json(self) -> dict[str, Any]:
+        methods: dict[str, Any] = {
+            variant.label: {"implementation": variant.card.name, "points": len(self.factory.points), "capacities": []}
+            for variant in self.found.variants
+        }
+        for (model, label, capacity), counts in self.found.counts.items():
+            rungs = methods[label]["capacities"]
+            rung = next((rung for rung in rungs if rung["config"] == dict(capacity)), None)
+            if rung is None:
+                rung = {"config": dict(capacity), "trainable": counts.trainable, "models": {}}
+                rungs.append(rung)
+            rung["models"][model] = _counts_json(counts)
+        return methods
+
+
+def make_plan(spec: SweepSpec, catalog: Catalog) -> Plan:
+    """Expand a sweep to its trials, count parameters and certify it; the same sweep gives the same plan everywhere.
+
+    Raises:
+        SpecError: names that do not exist, capacities that cannot be, data or models that are missing; all of them are listed.
+    """
+    return _expand(Reading(spec.name, spec), catalog)
+
+
+def load_plan(source: str | Path, catalog: Catalog, overrides: Sequence[str] = ()) -> Plan:
+    """Read a sweep file, or a study by its name, and plan it.
+
+    Raises:
+        SpecError: every fault of the file, those of its keys and those of the names in it, in one list.
+        UnknownNameError: a bare name that is no study.
+    """
+    return _expand(read_spec(source, overrides), catalog)
+
+
+def _expand(reading: Reading, catalog: Catalog) -> Plan:
+    spec, found = reading.spec, resolve(reading.spec, catalog)
+    # A key that the file gets wrong is left out above, and may then seem to be missing.
+    known = {fault.path for fault in reading.faults}
+    if faults := (*reading.faults, *(fault for fault in found.faults if fault.path not in known)):
+        raise reading.refuse(faults)
+    factory = TrialFactory(spec, found)
+    counts = {cell: found.counts[key] for cell in cells(found) if (key := (cell.model, cell.label, cell.capacity)) in found.counts}
+    trials = tuple(trial for cell in counts for trial in factory.select(cell))
+    base_trials = tuple(factory.base(model, task) for model in found.models for task in found.tasks)
+    plan = Plan(
+        spec=spec,
+        digest=_digest(spec, trials, base_trials),
+        trials=trials,
+        base_trials=base_trials,
+        cells=tuple(counts),
+        refused=tuple(refusals(found)),
+        counts=counts,
+        certificate=Certificate(()),
+        found=found,
+        factory=factory,
+    )
+    # Which point a cell reports is still open; no rule looks at it before it is observed, so the first stands in for it.
+    reports = (trial for cell in counts for trial in factory.report(cell, factory.points[0]))
+    return replace(plan, certificate=certify(plan.entries((*trials, *reports, *base_trials))))
+
+
+def _digest(spec: SweepSpec, trials: Iterable[Trial], base_trials: Iterable[Trial]) -> str:
+    """Hash what the sweep means: its trials, under the labels that the board shows, and how they are searched and reported."""
+    select = sorted((trial.label, trial.id) for trial in trials)
+    base = sorted(trial.id for trial in base_trials)
+    return digest({"select": select, "base": base, "report_seeds": sorted(spec.seeds.report), "search": spec.search.algorithm})
+
+
+def _result(trial: Trial, outcome: Outcome | None, main: str) -> Result:
+    if outcome is None:
+        return Result(trial.point, trial.seed, "error", None)
+    score, loss = (outcome.metrics.get(f"selection/{name}") for name in (main, "loss"))
+    return Result(trial.point, trial.seed, outcome.status, score, loss)
+
+
+def _entry(trial: Trial, variant: Variant | None, plan: Plan) -> Entry:
+    main, optimizer = plan.main_metrics[trial.task], plan.spec.training.optimizer
+    if variant is None:
+        return Entry(trial, main, Counts(peak=0, stored=0), optimizer=optimizer)
+    card = variant.card
+    return Entry(trial, main, plan.counts[cell_of(trial)], card.reads, card.trains_extra, variant.defaults, optimizer)
+
+
+def _trial_json(trial: Trial) -> dict[str, Any]:
+    return {"id": trial.id, **_cell_json(cell_of(trial)), "point": trial.point, "seed": trial.seed}
+
+
+def _cell_json(cell: Cell) -> dict[str, Any]:
+    return {"label": cell.label, "model": cell.model, "task": cell.task, "capacity": cell.config}
+
+
+def _counts_json(counts: Counts) -> dict[str, int]:
+    return {**counts.model_dump(), "trainable": counts.trainable}
+
+
+def _implementation_json(variant: Variant) -> dict[str, Any]:
+    card = variant.card
+    return {
+        "method": card.name,
+        "version": variant.version,
+        "family": card.family,
+        "settings": variant.settings,
+        "defaults": variant.defaults,
+        "optimizer": variant.optimizer,
+        "reads": list(card.reads),
+        "trains_extra": list(card.trains_extra),
+    }

@@ -1,0 +1,91 @@
+"""Which grid point of a cell is reported: the one rule, for the run and for the audit of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from search_spaces.domains import Value
+from search_spaces.trial import Scalar
+from trainers.api import Status
+
+Point = Mapping[str, Value]
+
+TIE_RULE = "highest mean selection score over the select seeds; ties: lower selection loss, smaller learning rate, grid order"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one select trial says about its grid point."""
+
+    point: Point
+    seed: int
+    status: Status
+    score: float | None
+    """Main metric on the selection split, in 0..1."""
+    loss: float | None = None
+    """Loss on the selection split."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The grid point that was selected for a cell."""
+
+    point: dict[str, Value]
+    score: float | None
+    """Mean main metric on the selection split; None when no point has all its seeds finished."""
+    loss: float | None
+    tied: tuple[dict[str, Value], ...]
+    """All points that only the grid's order tells apart, the selected one first."""
+    failed: int
+    """Select trials of the cell, over all points, that did not finish."""
+
+
+def select_point(results: Sequence[Result]) -> Selection:
+    """Select the grid point of one cell (F11): `TIE_RULE`.
+
+    A point with a failed, diverged or missing seed comes after every point without. Where no point is complete, the
+    smallest learning rate is selected: it is the least likely to diverge.
+
+    Args:
+        results: the cell's select trials, in the order of the grid.
+
+    Raises:
+        ValueError: there are no results.
+    """
+    if not results:
+        raise ValueError("no select trial to choose a grid point from")
+    seeds = {result.seed for result in results}
+    by_point: dict[tuple[tuple[str, Value], ...], list[Result]] = {}
+    for result in results:
+        by_point.setdefault(tuple(sorted(result.point.items())), []).append(result)
+    ranked = sorted((_key(found, seeds), number, found) for number, found in enumerate(by_point.values()))
+    best, _, chosen = ranked[0]
+    worst_score, loss, _ = best
+    return Selection(
+        point=dict(chosen[0].point),
+        score=-worst_score if worst_score < math.inf else None,
+        loss=loss if loss < math.inf else None,
+        tied=tuple(dict(found[0].point) for key, _, found in ranked if key == best),
+        failed=sum(result.status != "finished" for result in results),
+    )
+
+
+def _key(results: Sequence[Result], seeds: set[int]) -> tuple[float, float, float]:
+    """Return what points are sorted by, the best first: minus the score, the loss, the learning rate."""
+    rate = results[0].point.get("learning_rate")
+    rate = float(rate) if isinstance(rate, int | float) else math.inf
+    scores = [result.score for result in results if result.status == "finished"]
+    if {result.seed for result in results if _usable(result)} != seeds:
+        return math.inf, math.inf, rate
+    return -_mean(scores), _mean(result.loss for result in results), rate
+
+
+def _usable(result: Result) -> bool:
+    return result.status == "finished" and result.score is not None and math.isfinite(result.score)
+
+
+def _mean(values: Iterable[Scalar | None]) -> float:
+    numbers = [float(value) if isinstance(value, int | float) and not math.isnan(value) else math.inf for value in values]
+    return math.fsum(numbers) / len(numbers)

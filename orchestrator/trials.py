@@ -1,0 +1,107 @@
+"""From cells and grid points to Trials."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from functools import cache, cached_property
+from typing import Any
+
+from orchestrator.cells import Capacity, Cell
+from orchestrator.resolution import Resolution
+from orchestrator.selection import Point
+from search_spaces.domains import Value
+from search_spaces.spec import SweepSpec
+from search_spaces.trial import BASE, Checkpointing, MethodRef, ModelRef, Phase, Training, Trial
+
+BASE_VERSION = "1"
+
+
+class TrialFactory:
+    """Makes the Trials of a sweep.
+
+    Trials are built without validation, ten thousand in a second: whatever goes into them was validated in the sweep file.
+    """
+
+    def __init__(self, spec: SweepSpec, found: Resolution) -> None:
+        self.spec = spec
+        self.points = spec.points()
+        self._models = {model.id: model for model in found.models}
+        self._tasks = found.tasks
+        self._variants = {variant.label: variant for variant in found.variants}
+        self._training = cache(self._make_training)
+        self._method = cache(self._make_method)
+
+    @cached_property
+    def known_points(self) -> frozenset[tuple[tuple[str, Value], ...]]:
+        """The grid points as hashable values."""
+        return frozenset(map(frozen_point, self.points))
+
+    def select(self, cell: Cell) -> Iterator[Trial]:
+        """Yield a cell's select trials: the whole grid on every select seed."""
+        for point in self.points:
+            for seed in self.spec.seeds.select:
+                yield self._make("select", cell, point, seed)
+
+    def report(self, cell: Cell, point: Point) -> Iterator[Trial]:
+        """Yield a cell's report trials: the selected point on every report seed.
+
+        Raises:
+            ValueError: the point is not in the grid.
+        """
+        if frozen_point(point) not in self.known_points:
+            raise ValueError(f"{dict(point)} is not a point of the grid, so {cell} cannot be reported at it")
+        for seed in self.spec.seeds.report:
+            yield self._make("report", cell, point, seed)
+
+    def base(self, model: ModelRef, task: str) -> Trial:
+        """Return the trial of the untuned model: not a step of training, the test split read once."""
+        section = self._tasks[task].training
+        training = _training(section.model_dump(), {"learning_rate": 0.0, "epochs": None, "steps": 0})
+        method = MethodRef(name=BASE, version=BASE_VERSION)
+        return self._construct("report", Cell(model.id, task, BASE), {}, self.spec.seeds.report[0], training, method)
+
+    def _make(self, phase: Phase, cell: Cell, point: Point, seed: int) -> Trial:
+        training = self._training(cell.task, self._variants[cell.label].optimizer, frozen_point(point))
+        return self._construct(phase, cell, point, seed, training, self._method(cell.label, cell.capacity))
+
+    def _construct(self, phase: Phase, cell: Cell, point: Point, seed: int, training: Training, method: MethodRef) -> Trial:
+        return Trial.model_construct(
+            phase=phase,
+            label=cell.label,
+            model=self._models[cell.model],
+            task=cell.task,
+            data=self._tasks[cell.task].data,
+            method=method,
+            targets=self.spec.roles(cell.model),
+            head=self.spec.head,
+            also_train=self.spec.also_train,
+            training=training,
+            point=dict(point),
+            seed=seed,
+            vary=self.spec.seeds.vary,
+        )
+
+    def _make_training(self, task: str, optimizer: str, point: tuple[tuple[str, Value], ...]) -> Training:
+        return _training(self._tasks[task].training.model_dump(), {"optimizer": optimizer, **dict(point)})
+
+    def _make_method(self, label: str, capacity: Capacity) -> MethodRef:
+        variant = self._variants[label]
+        return MethodRef(name=variant.card.name, version=variant.version, capacity=dict(capacity), settings=variant.settings)
+
+
+def cells(found: Resolution) -> Iterator[Cell]:
+    """Yield every cell of a sweep, those of one base model together."""
+    for model, task, variant in itertools.product(found.models, found.tasks, found.variants):
+        for capacity in variant.capacities:
+            yield Cell(model.id, task, variant.label, capacity)
+
+
+def frozen_point(point: Point) -> tuple[tuple[str, Value], ...]:
+    """Return a grid point as a hashable value."""
+    return tuple(sorted(point.items()))
+
+
+def _training(section: Mapping[str, Any], values: Mapping[str, Any]) -> Training:
+    filled = {**section, **values}
+    return Training(**{**filled, "checkpoint": Checkpointing(**filled["checkpoint"])})
