@@ -1,0 +1,1 @@
+"""The leaderboard: rows computed from MLflow records, and the forms in which they are shown."""

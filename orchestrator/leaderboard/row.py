@@ -1,0 +1,80 @@
+"""A row of the leaderboard, as INTERFACES describes its JSON. Scores are fractions in 0..1."""
+
+from __future__ import annotations
+
+from search_spaces.trial import Frozen, Scalar
+from trainers.api import Counts
+
+Interval = tuple[float, float]
+
+
+class MetricScore(Frozen):
+    """One metric over the report seeds."""
+
+    mean: float
+    std: float | None
+    """Sample standard deviation; None for fewer than two seeds."""
+    ci: Interval | None = None
+    """Confidence interval of the mean; None for fewer than three seeds."""
+
+
+class TaskScore(Frozen):
+    """What a row reached on one task."""
+
+    main: str
+    """The metric that ranks."""
+    metrics: dict[str, MetricScore]
+    """Empty when a run is missing, or failed otherwise than by diverging."""
+    seeds: int
+    """Report runs planned."""
+    finished: int
+    """Report runs that finished; the diverged ones, which count as the untuned model, are not among them."""
+    selected: dict[str, Scalar | None] | None
+    """The selected grid point; None while the select phase has not run."""
+    select_failed: int = 0
+    """Select trials that did not finish."""
+
+
+class FailedRun(Frozen):
+    """A report run that did not finish."""
+
+    run_id: str
+    trial: str
+    task: str
+    seed: int
+    status: str
+    error: str | None
+
+
+class Row(Frozen):
+    """One method at one capacity on one base model."""
+
+    method: str
+    """The label."""
+    implementation: str
+    """Registry key of the method."""
+    capacity: dict[str, Scalar]
+    trainable: int | None
+    """Adapter and head; None for a refused row."""
+    counts: Counts | None
+    adapter_bytes: int | None
+    model: str
+    tasks: dict[str, TaskScore]
+    average: float | None
+    """Mean of the main metrics over all tasks; None when one is missing."""
+    average_ci: Interval | None = None
+    rank: int | None = None
+    """Place among the rows of the same base model; None for an incomplete row."""
+    rank_interval: tuple[int, int] | None = None
+    tie_letters: str = ""
+    failures: int = 0
+    """Report runs that diverged, ran out of memory or failed."""
+    failed_runs: tuple[FailedRun, ...] = ()
+    seconds_per_step: float | None
+    """Mean over the finished report runs."""
+    peak_bytes: int | None
+    """Largest over the finished report runs."""
+    runs: tuple[str, ...]
+    """MLflow run ids of the report runs."""
+    marks: tuple[str, ...] = ()
+    """What a reader must know: fairness rules that the row breaks, refusals, incompleteness."""

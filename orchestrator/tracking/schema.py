@@ -1,0 +1,167 @@
+"""What a run in MLflow holds of a trial: tags, params and metrics, as pure functions of the Trial and its Outcome.
+
+All of it is deterministic, time stamps included, so that delivering twice writes the same points, which a store then keeps once.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from orchestrator.tracking.connection import shown_uri
+from search_spaces.trial import Trial
+from trainers.api import Outcome
+
+KIND, TRIAL, SWEEP, DIGEST = "fairsweep.kind", "fairsweep.trial", "fairsweep.sweep", "fairsweep.digest"
+STATUS, ERROR, ENVIRONMENT = "fairsweep.status", "fairsweep.error", "fairsweep.environment"
+OUTCOME = "fairsweep.outcome"
+"""Digest of the outcome.json that the run holds, or is to hold when its delivery was interrupted."""
+DELIVERED = "fairsweep.delivered"
+"""The same digest, written last: a run with it is complete."""
+TRIAL_JSON, ENVIRONMENT_JSON = "fairsweep.trial_json", "fairsweep.environment_json"
+
+RUN_STATUS: Mapping[str, str] = {
+    "finished": "FINISHED",
+    "pruned": "FINISHED",
+    "diverged": "FAILED",
+    "out_of_memory": "FAILED",
+    "error": "FAILED",
+}
+"""Status of a trial -> status of its MLflow run."""
+
+# Servers of MLflow before 2.8 and 2.21 take no more than these.
+_PARAM_LIMIT, _TAG_LIMIT = 500, 5000
+_ERROR_LIMIT = 500
+
+
+class Point(NamedTuple):
+    """One value of a metric; the time stamp is in milliseconds."""
+
+    key: str
+    value: float
+    timestamp: int
+    step: int
+
+
+def tags_of(trial: Trial, outcome: Outcome, sweep: str, digest: str, outcome_digest: str) -> dict[str, str]:
+    """Return the tags of a trial's run, those that the record is built from included."""
+    return {
+        KIND: "trial",
+        TRIAL: trial.id,
+        SWEEP: sweep,
+        DIGEST: digest,
+        "fairsweep.phase": trial.phase,
+        "fairsweep.method": trial.label,
+        "fairsweep.implementation": trial.method.name,
+        "fairsweep.task": trial.task,
+        "fairsweep.model": trial.model.id,
+        "fairsweep.capacity": _json(trial.method.capacity),
+        "fairsweep.point": _json(trial.point),
+        "fairsweep.seed": str(trial.seed),
+        "fairsweep.attempt": outcome.attempt,
+        STATUS: outcome.status,
+        ENVIRONMENT: outcome.environment_digest,
+        OUTCOME: outcome_digest,
+        **({ERROR: error_line(outcome.error)} if outcome.error else {}),
+        **split_tag(TRIAL_JSON, trial.model_dump_json()),
+        **split_tag(ENVIRONMENT_JSON, shown_uri(_json(outcome.environment))),
+    }
+
+
+def run_name(trial: Trial) -> str:
+    """Return the name of a trial's run, as `lora rank=8 learning_rate=0.001 seed 100 (select)`."""
+    settings = [f"{key}={value}" for key, value in (*trial.method.capacity.items(), *trial.point.items())]
+    return " ".join([trial.label, *settings, f"seed {trial.seed} ({trial.phase})"])[:250]
+
+
+def params_of(trial: Trial, outcome: Outcome) -> dict[str, str]:
+    """Return every hyper-parameter, the capacity, seed, data digests and trainable parameters."""
+    content = {**trial_params(trial), **{f"digest/{split}": value for split, value in outcome.data_digests.items()}}
+    if outcome.best_step is not None:
+        content["best_step"] = str(outcome.best_step)
+    if counts := outcome.counts:
+        content |= {f"counts/{name}": str(value) for name, value in counts.model_dump().items()}
+        content["trainable"] = str(counts.trainable)
+    return content
+
+
+def trial_params(trial: Trial) -> dict[str, str]:
+    """Return the params that follow from the Trial alone."""
+    content = trial.model_dump(mode="json", exclude={"model", "method", "training", "point", "phase"})
+    content |= {"model": trial.model.id, "dtype": trial.model.dtype, "method": trial.method.name}
+    content |= {
+        "model_revision": trial.model.revision,
+        "model_digest": trial.model.digest,
+        "method_version": trial.method.version,
+    }
+    content |= trial.training.model_dump(mode="json")
+    content |= {f"capacity/{key}": value for key, value in trial.method.capacity.items()}
+    content |= {f"setting/{key}": value for key, value in trial.method.settings.items()}
+    return {_key(key): _short(value) for key, value in _flat(content)}
+
+
+def points_of(outcome: Outcome) -> list[Point]:
+    """Return the points of all metrics: the curves, and after them the final values, which are therefore the latest ones."""
+    started, ended = int(outcome.started * 1000), int(outcome.ended * 1000)
+    last = max([outcome.usage.steps, *(step for curve in outcome.curves.values() for step, _ in curve)])
+    points = {
+        (key, step): Point(key, value, started + max(ended - started, 0) * step // (last + 1), step)
+        for key, curve in outcome.curves.items()
+        for step, value in curve
+    }
+    end = max(ended, started + 1)
+    return [*points.values(), *(Point(key, value, end, last) for key, value in finals_of(outcome).items())]
+
+
+def finals_of(outcome: Outcome) -> dict[str, float]:
+    """Return the final value of every metric: scores, profile and usage."""
+    profile = {f"profile/{name}": value for name, value in outcome.profile.model_dump().items() if value is not None}
+    usage = {f"usage/{name}": value for name, value in outcome.usage.model_dump().items()}
+    return {key: float(value) for key, value in {**outcome.metrics, **profile, **usage}.items()}
+
+
+def error_line(error: str) -> str:
+    """Return the first line of an error as a tag can hold it: printable, short and without credentials."""
+    line = (error.strip().splitlines() or [""])[0]
+    return shown_uri("".join(c if c.isprintable() else " " for c in line))[:_ERROR_LIMIT]
+
+
+def split_tag(name: str, text: str) -> dict[str, str]:
+    """Return a long text as as many tags as it takes: `name`, `name.1`, ..."""
+    pieces = [text[start : start + _TAG_LIMIT] for start in range(0, len(text), _TAG_LIMIT)] or [""]
+    return {(f"{name}.{number}" if number else name): piece for number, piece in enumerate(pieces)}
+
+
+def joined_tag(name: str, tags: Mapping[str, str]) -> str | None:
+    """Return the text that `split_tag` spread over tags; None where there is none."""
+    if name not in tags:
+        return None
+    pieces = [tags[name]]
+    while (piece := tags.get(f"{name}.{len(pieces)}")) is not None:
+        pieces.append(piece)
+    return "".join(pieces)
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}/")
+        else:
+            yield prefix + key, value
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[^\w./ :-]", "_", name)[:250]
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else _json(value)
+    if len(text) <= _PARAM_LIMIT:
+        return text or "none"
+    return f"{text[: _PARAM_LIMIT - 30]}... ({len(text)} characters)"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
