@@ -1,0 +1,1 @@
+"""Where trials run: resources, and the processes that stay alive between trials."""
