@@ -1,0 +1,1 @@
+"""Plan to Ray Tune: one Tuner, one Searcher, two phases, resumed by running again."""

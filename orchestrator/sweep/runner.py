@@ -1,0 +1,262 @@
+"""Runs a plan: the lock, the fleet, one Tuner over both phases, delivery to MLflow. Running it again continues."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+from orchestrator.cells import cell_of
+from orchestrator.plan import Plan
+from orchestrator.selection import Selection
+from orchestrator.sweep.course import Course, Observer
+from orchestrator.sweep.lock import sweep_lock
+from orchestrator.sweep.ray_session import ray_session, throw_away_folder
+from orchestrator.tracking.connection import exists
+from orchestrator.tracking.deliverer import Deliverer
+from orchestrator.tracking.delivery import Tracker
+from orchestrator.tracking.records import RunReader
+from search_spaces.errors import StorageError, TrackingError, UnknownNameError
+from search_spaces.loading import dump_spec
+from search_spaces.trial import DataRef, ModelRef, Trial
+from trainers.api import Job, Outcome, Progress
+from trainers.outcomes import OutcomeStore
+
+log = logging.getLogger(__name__)
+
+WORKER = "trainers.worker:Worker"
+UNDECIDED = ("error", "out_of_memory")
+"""What a select trial may end with that says nothing of its grid point: its cell is not reported before the trial is run again."""
+DELIVERY_SECONDS = float(os.environ.get("FAIRSWEEP_DELIVERY_SECONDS", "120"))
+"""How long the end of a run waits for a tracking store that is away; what is left is delivered by the next run."""
+
+
+class Display(Observer, Protocol):
+    """What shows a run while it goes on."""
+
+    def watch(self, signs: Callable[[], list[Progress]], side_by_side: int) -> None:
+        """Training begins: `signs` returns the running trials' progress."""
+
+
+@dataclass
+class RunResult:
+    """What became of a run."""
+
+    trials: int = 0
+    skipped: int = 0
+    failed: list[tuple[Trial, Outcome]] = field(default_factory=list)
+    finished: int = 0
+    wall_seconds: float = 0.0
+    train_seconds: float = 0.0
+    """Seconds in training steps and evaluations, over all trials of this run."""
+    side_by_side: int = 0
+    longest_pause_seconds: float = 0.0
+    """Longest time without training or evaluation around the change from one trial to the next, while there was one to hand out."""
+    interrupted: bool = False
+    undelivered: tuple[str, ...] = ()
+    experiment_id: str | None = None
+    selections: dict[Any, Selection] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Runs one plan.
+
+    Attributes:
+        storage: folder of all sweeps.
+        uri: tracking URI.
+        address: Ray cluster; None for this machine.
+    """
+
+    plan: Plan
+    storage: Path
+    uri: str
+    display: Display
+    documents: Mapping[str, str]
+    """Artifacts of the sweep run, by file name."""
+    address: str | None = None
+    retry_failed: bool = False
+
+    def run(self) -> RunResult:
+        """Run what has no Outcome yet.
+
+        Raises:
+            BusyError: another driver runs this sweep.
+            StorageError: the storage is full; what was recorded before is kept.
+            FairsweepError: a model or data cannot be loaded, or a trial fits on no machine.
+        """
+        folder, begun = self.storage / self.plan.spec.name, time.monotonic()
+        with sweep_lock(folder, time.time()):
+            store = OutcomeStore(folder / "outcomes")
+            store.sweep_up()
+            tracker = Tracker(self.uri, self.plan.spec.name, self.plan.digest)
+            result = RunResult()
+            # Before delivery begins: two connections must not both set up a new tracking database.
+            elsewhere = _delivered_elsewhere(self.uri, self.plan.spec.name, store)
+            with Deliverer(tracker, store) as deliverer:
+                deliverer.put_sweep(self.documents, "running", time.time())
+                course = self._course(store, deliverer, elsewhere, result)
+                try:
+                    with _termination_as_interrupt():
+                        self._train(course, folder, result)
+                except KeyboardInterrupt:
+                    result.interrupted = True
+                except BaseException:
+                    deliverer.put_sweep(self.documents, "failed", time.time())
+                    raise
+                self._summarise(course, result, begun)
+                status = "interrupted" if result.interrupted else "failed" if result.failed or course.stopped else "finished"
+                deliverer.put_sweep(self.documents, status, time.time())
+                result.undelivered = deliverer.close(DELIVERY_SECONDS)
+            if course.stopped:
+                raise StorageError(course.stopped)
+            result.experiment_id = _experiment_id(tracker) if not result.undelivered else None
+            result.wall_seconds = time.monotonic() - begun
+        return result
+
+    def _course(self, store: OutcomeStore, deliverer: Deliverer, elsewhere: Mapping[str, Outcome], result: RunResult) -> Course:
+        def report_trials(outcomes: Mapping[str, Outcome]) -> Iterable[Trial]:
+            result.selections = self.plan.select(outcomes)
+            broken = {cell_of(trial) for trial in self.plan.trials if outcomes[trial.id].status in UNDECIDED}
+            return self.plan.report_trials({cell: found.point for cell, found in result.selections.items() if cell not in broken})
+
+        return Course(
+            store=store,
+            select=self.plan.trials,
+            independent=self.plan.base_trials,
+            report_trials=report_trials,
+            observer=_Watched(self.display, deliverer),
+            retry_failed=self.retry_failed,
+            elsewhere=elsewhere,
+        )
+
+    def _train(self, course: Course, folder: Path, result: RunResult) -> None:
+        if course.finished:
+            return
+        # Once more inside: Ray takes over the signals when it starts.
+        with ray_session(self.address), throw_away_folder() as scratch, _termination_as_interrupt():
+            from orchestrator.sweep.tuning import fit, start_fleet
+
+            fleet = start_fleet(WORKER, self.plan.spec.resources, len(course.trials))
+            result.side_by_side = len(fleet)
+            self.display.watch(fleet.progress, len(fleet))
+            try:
+                fleet.call_all("prepare", *self._first_needs(course))
+                job = partial(make_job, str(folder.absolute()), self.plan.spec.resources.time_limit, self._deepspeed())
+                pauses = fit(course, fleet, job, self.plan.spec.resources.time_limit, scratch)
+                result.longest_pause_seconds = max((_pause(course.outcomes[key], wait) for key, wait in pauses.items()), default=0.0)
+            finally:
+                # The display must not ask members that are about to end: Ray would start anew to answer it.
+                self.display.watch(list, 0)
+                fleet.close()
+
+    def _first_needs(self, course: Course) -> tuple[ModelRef, list[tuple[str, DataRef, int, int]]]:
+        """Return the first base and all that is trained on it, so that the fleet loads them before the first trial."""
+        waiting = [trial for trial in course.trials if trial.id not in course.outcomes]
+        model = waiting[0].model
+        needs = {
+            (t.task, t.data.digest): (t.task, t.data, t.training.max_length, t.training.max_new_tokens) for t in waiting if t.model == model
+        }
+        return model, list(needs.values())
+
+    def _deepspeed(self) -> tuple[tuple[str, Any], ...]:
+        section = self.plan.spec.deepspeed.model_dump()
+        zero = {"stage": section.pop("zero_stage"), **section.pop("zero_optimization", {})}
+        return (("zero_optimization", zero), *section.items())
+
+    def _summarise(self, course: Course, result: RunResult, begun: float) -> None:
+        result.trials, result.skipped = len(course.trials), course.skipped
+        done = [(trial, course.outcomes[trial.id]) for trial in course.trials if trial.id in course.outcomes]
+        result.failed = [(trial, outcome) for trial, outcome in done if outcome.status != "finished"]
+        result.finished = len(done) - len(result.failed)
+        result.train_seconds = sum(course.outcomes[trial_id].profile.train_seconds for trial_id in course.settled_now)
+
+
+def make_job(storage: str, time_limit: float | None, deepspeed: tuple[tuple[str, Any], ...], trial: str, attempt: str) -> Job:
+    """Return what a member of the fleet is handed for one trial, from the trial's JSON."""
+    return Job(Trial.model_validate_json(trial), attempt, storage, time_limit, deepspeed)
+
+
+def sweep_documents(plan: Plan) -> dict[str, str]:
+    """Return the artifacts of a plan's sweep run, by file name."""
+    return {
+        "spec.yaml": dump_spec(plan.spec),
+        "plan.json": json.dumps(plan.document(), indent=1),
+        "certificate.json": json.dumps(plan.certificate.to_json(), indent=1),
+    }
+
+
+def _pause(outcome: Outcome, wait_seconds: float) -> float:
+    """Return the wait before a trial and what the trial spent on attaching, recording and storing."""
+    return wait_seconds + outcome.profile.wall_seconds - outcome.profile.train_seconds
+
+
+class _Watched:
+    """Tells the display and the delivery what happens."""
+
+    def __init__(self, display: Display, deliverer: Deliverer) -> None:
+        self.display, self.deliverer = display, deliverer
+
+    def planned(self, trials: int, done: int) -> None:
+        self.display.planned(trials, done)
+
+    def started(self, trial: Trial) -> None:
+        self.display.started(trial)
+
+    def settled(self, trial: Trial, outcome: Outcome) -> None:
+        self.deliverer.put(trial.id)
+        self.display.settled(trial, outcome)
+
+
+def _delivered_elsewhere(uri: str, sweep: str, store: OutcomeStore) -> dict[str, Outcome]:
+    """Return Outcomes that only MLflow holds, such as those of a run with another storage; none when it does not answer."""
+    if not exists(uri):
+        return {}
+    known = set(store.ids())
+    try:
+        records = RunReader(uri).runs(sweep)
+    except (TrackingError, UnknownNameError):
+        return {}
+    found = {}
+    for record in records:
+        if record.delivered and record.trial_id not in known:
+            try:
+                found[record.trial_id] = record.outcome
+            except TrackingError as error:
+                log.warning("%s; the trial runs again", error)
+    return found
+
+
+def _experiment_id(tracker: Tracker) -> str | None:
+    try:
+        return tracker.experiment_id()
+    except TrackingError:
+        return None
+
+
+@contextmanager
+def _termination_as_interrupt() -> Iterator[None]:
+    """Treat SIGTERM as Ctrl-C, so that a preempted driver saves and ends in order; a shell may have started it with Ctrl-C ignored."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,233 @@
+"""Commands as a user types them: what they print, what they refuse, and with which exit code."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from orchestrator.cli import cli
+
+
+@dataclass
+class Done:
+    """What a command left."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Command = Callable[..., Done]
+SHARED = Path(__file__).resolve().parents[2].parent / "shared"
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the shared data are not beside this clone")
+ROW = {
+    "id": "1",
+    "title": "T",
+    "context": "Ada lives in Rome.",
+    "question": "Where?",
+    "answers": {"text": ["Rome"], "answer_start": [13]},
+}
+
+
+@pytest.fixture
+def fairsweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Runs a command in an empty folder, in this process: a new one costs seconds of imports each time."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    def run(*arguments: str) -> Done:
+        result = CliRunner().invoke(cli, list(arguments), prog_name="fairsweep")
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+        return Done(result.exit_code, result.stdout, result.stderr)
+
+    return run
+
+
+def refused(done: Done, *words: str) -> None:
+    assert done.returncode == 2, (done.returncode, done.stderr)
+    assert not done.stdout and "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr, done.stderr
+
+
+def test_help_lists_every_command(fairsweep: Command) -> None:
+    done = fairsweep("--help")
+    names = "plan run leaderboard audit runs show clean methods tasks models studies count score prompt export ui"
+    assert done.returncode == 0 and all(f"\n  {name} " in done.stdout for name in names.split())
+
+
+def test_stdout_carries_the_answer_alone_whatever_libraries_print(tmp_path: Path) -> None:
+    code = "import os, sys; from orchestrator.output import answer_stream\n"
+    code += "with answer_stream() as answer: print('noise'); os.system('echo child'); os.write(1, b'native'); answer.write('answer')\n"
+    code += "print('after')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "answerafter\n" and {"noise", "child", "native"} <= set(done.stderr.split())
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, orchestrator.cli; print([m for m in ('torch', 'ray', 'mlflow', 'transformers', 'pandas', 'rich') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(("method", "rank", "expected"), [("lorta", 4, 17_160), ("lora", 4, 2_097_152)])
+def test_count_on_llama2_7b(fairsweep: Command, method: str, rank: int, expected: int) -> None:
+    command = ("count", "--model", "llama2-7b", "--method", method, "--set", f"rank={rank}", "--targets", "q,v", "--json")
+    document = json.loads(fairsweep(*command).stdout)
+    assert document["trainable"] == document["adapter"] == document["counts"]["peak"] == expected
+    assert document["head"] == 0 and document["bytes"] == 4 * expected and sum(document["parts"].values()) == expected
+
+
+def test_plan_of_the_quickstart_holds(fairsweep: Command) -> None:
+    done = fairsweep("plan", "quickstart", "--json")
+    document = json.loads(done.stdout)
+    assert done.returncode == 0 and document["certificate"]["ok"]
+    assert document["phases"] == {"select": 12, "report": 9} and document["trials"] == 21
+    assert not document["refused"]
+
+
+def test_a_method_that_its_definition_does_not_cover_is_a_refused_row(fairsweep: Command) -> None:
+    done = fairsweep("plan", "quickstart", "--json", "--set", "targets=[q, v]")
+    refusals = json.loads(done.stdout)["refused"]
+    assert [r["label"] for r in refusals] == ["lorta"] and "grouped-query" in refusals[0]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("methods={lroa: {rank: [4]}}", ["methods.lroa", "Did you mean 'lora'"]),
+        ("tasks=[sqaud]", ["tasks", "Did you mean 'squad'"]),
+        ("models=[smollm2]", ["models", "smollm2-135m"]),
+        ("learning_rates=[1]", ["learning_rates"]),
+        ("targets=[q, z]", ["targets", "'z'"]),
+        ("grid.learning_rate=[fast]", ["grid.learning_rate", "fast"]),
+        ("grid.learning_rate=[]", ["grid.learning_rate"]),
+        ("methods={lora: {rank: [10000]}}", ["methods.lora.rank", "10000", "576"]),
+        ("methods={lora: {rank: [4], learning_rate: 0.1}}", ["methods.lora.learning_rate", "grid"]),
+        ("data.source=/nowhere", ["data.source", "/nowhere"]),
+        ("seeds={select: [0], report: [0, 1]}", ["seeds", "0"]),
+    ],
+)
+def test_a_fault_of_the_sweep_file_is_one_clear_message(fairsweep: Command, override: str, words: list[str]) -> None:
+    refused(fairsweep("plan", "quickstart", "--set", override), *words)
+
+
+def test_all_faults_are_listed_together(fairsweep: Command) -> None:
+    done = fairsweep("plan", "quickstart", "--set", "methods={lroa: {rank: [4]}}", "--set", "tasks=[sqaud]", "--set", "training.clip=-1")
+    refused(done, "3 faults", "methods.lroa", "tasks", "training.clip")
+
+
+def test_debug_shows_where_an_error_came_from(fairsweep: Command) -> None:
+    done = fairsweep("--debug", "plan", "quickstart", "--set", "tasks=[sqaud]")
+    assert done.returncode == 2 and "Traceback" in done.stderr
+
+
+def write_task(folder: Path, lines: list[str]) -> None:
+    (folder / "squad").mkdir(parents=True)
+    good = json.dumps(ROW)
+    (folder / "squad" / "train.jsonl").write_text("\n".join([good, *lines]) + "\n")
+    (folder / "squad" / "validation.jsonl").write_text(good + "\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("{not json", ["train.jsonl", "2", "JSON"]),
+        (json.dumps({k: v for k, v in ROW.items() if k != "context"}), ["train.jsonl", "2", "context"]),
+    ],
+)
+def test_a_malformed_line_is_named_by_file_line_and_field(fairsweep: Command, tmp_path: Path, line: str, words: list[str]) -> None:
+    write_task(tmp_path / "data", [line])
+    refused(fairsweep("plan", "quickstart", "--set", "data={source: data, train: 1, selection: 1, test: 1}"), *words)
+
+
+def test_a_model_that_cannot_be_loaded_without_a_network(fairsweep: Command) -> None:
+    refused(fairsweep("plan", "quickstart", "--set", "models=[no-such/model]"), "no-such/model", "local folder")
+
+
+def test_a_sweep_that_needs_more_than_the_machine_has(fairsweep: Command) -> None:
+    done = fairsweep(
+        "run",
+        "quickstart",
+        "--set",
+        "models=[micro-llama]",
+        "--set",
+        "methods={lora: {rank: [2]}}",
+        "--set",
+        "resources.cpus=4096",
+    )
+    refused(done, "4096", "resources.cpus")
+
+
+def test_unknown_sweeps_and_studies_get_a_suggestion(fairsweep: Command) -> None:
+    refused(fairsweep("plan", "quikstart"), "Did you mean 'quickstart'")
+    refused(fairsweep("audit", "none"), "holds no sweep yet", "--tracking-uri")
+    refused(fairsweep("clean", "none"), "none")
+
+
+def test_a_busy_port_is_named(fairsweep: Command) -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        refused(fairsweep("ui", "--port", str(port)), str(port), "--port")
+
+
+@pytest.mark.parametrize(("kind", "name"), [("tasks", "drop"), ("models", "llama2-7b"), ("studies", "quickstart")])
+def test_listings(fairsweep: Command, kind: str, name: str) -> None:
+    assert name in {row["name"] for row in json.loads(fairsweep(kind, "--json").stdout)}
+    assert name in fairsweep(kind).stdout
+
+
+def test_methods_lists_native_and_bridged_ones_with_the_promised_keys(fairsweep: Command) -> None:
+    rows = {row["name"]: row for row in json.loads(fairsweep("methods", "--json").stdout)}
+    assert {"lora", "lorta", "full", "peft/lora", "peft/vera", "peft/ia3"} <= set(rows)
+    assert {"name", "family", "source", "mergeable", "packable", "exports_lora", "capacity"} <= set(rows["lora"])
+
+
+def test_score_prints_the_official_metric(fairsweep: Command, tmp_path: Path) -> None:
+    file = tmp_path / "p.jsonl"
+    file.write_text('{"prediction": "the Rome!", "references": ["Rome"]}\n{"prediction": "Paris", "references": ["Rome"]}\n')
+    assert json.loads(fairsweep("score", "squad", str(file), "--json").stdout) == {
+        "task": "squad",
+        "n": 2,
+        "metrics": {"em": 0.5, "f1": 0.5},
+    }
+    rows = fairsweep("score", "squad", str(file), "--rows").stdout.splitlines()
+    assert [json.loads(row) for row in rows] == [{"em": 1.0, "f1": 1.0}, {"em": 0.0, "f1": 0.0}]
+
+
+@needs_shared
+@pytest.mark.parametrize("task", ["squad", "drop", "record"])
+def test_score_reproduces_the_golden_scores(fairsweep: Command, task: str) -> None:
+    file = SHARED / "golden" / f"{task}.jsonl"
+    expected = [json.loads(line)["expected"] for line in file.read_text().splitlines()]
+    found = [json.loads(row) for row in fairsweep("score", task, str(file), "--rows").stdout.splitlines()]
+    assert len(found) == len(expected)
+    for row, wanted in zip(found, expected, strict=True):
+        assert {key: row[key] for key in wanted} == pytest.approx(wanted, abs=1e-9)
+
+
+@needs_shared
+@pytest.mark.parametrize(("task", "name"), [("squad", "SQuAD"), ("drop", "DROP"), ("record", "ReCoRD")])
+def test_prompt_reproduces_the_golden_prompts(fairsweep: Command, tmp_path: Path, task: str, name: str) -> None:
+    golden = [row for row in map(json.loads, (SHARED / "golden" / "prompts.jsonl").read_text().splitlines()) if row["task"] == name]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row["row"]) + "\n" for row in golden))
+    found = [json.loads(line) for line in fairsweep("prompt", task, str(file)).stdout.splitlines()]
+    assert [row["prompt"] for row in found] == [row["encode"] for row in golden]
+    for row, wanted in zip(found, golden, strict=True):
+        if "train_text" in wanted:
+            assert row["prompt"] + row["target"] == wanted["train_text"]
+        else:
+            assert row["options"] is not None and wanted["verbalized"][0] in row["options"]
+            assert len(row["options"]) == len(wanted["candidates"])
