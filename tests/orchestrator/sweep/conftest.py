@@ -22,7 +22,7 @@ methods:
   lorta: {rank: [2]}
 targets: [q, v]
 grid: {learning_rate: [1.0e-3, 1.0e-2]}
-training: {steps: 3, batch_size: 4, max_length: 220, max_new_tokens: 4, checkpoint: {best: loss, evaluations: 1}}
+training: {steps: 10, batch_size: 4, max_length: 220, max_new_tokens: 4, checkpoint: {best: loss, evaluations: 1}}
 seeds: {select: [100], report: [0, 1]}
 resources: {cpus: CPUS}
 """.replace("CPUS", str(min(2, os.cpu_count() or 1)))
