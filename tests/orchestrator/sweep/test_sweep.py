@@ -106,7 +106,7 @@ def test_a_second_driver_is_refused_and_a_killed_worker_costs_no_trial(
     workplace: Any, undisturbed: tuple[Any, dict[str, Any]], ended: Ended
 ) -> None:
     process = ended(workplace.start("run", "sweep.yaml", "--json"))
-    wait_for(lambda: (workplace.folder / "fairsweep" / "sweeps" / "micro" / "driver.json").exists())
+    wait_for((workplace.folder / "fairsweep" / "sweeps" / "micro" / "driver.json").exists)
     second = workplace.run("run", "sweep.yaml")
     assert second.returncode == 2 and f"process {process.pid}" in second.stderr
     wait_for(lambda: len(workplace.outcomes()) >= 1)
