@@ -195,7 +195,6 @@ def _variant(label: str, section: MethodSection, spec: SweepSpec, catalog: Catal
             what = f"is missing; the capacity of {name} is given by {' or '.join(card.capacity)}"
             found.fault(join(path, card.capacity[0]), f"{what}, such as `{card.capacity[0]}: [8]`")
         return None
-        return None
     keys = [key for key in card.capacity if key in ladders]
     products = itertools.product(*(ladders[key] for key in keys))
     capacities = tuple(frozen_capacity(dict(zip(keys, values, strict=True))) for values in products)

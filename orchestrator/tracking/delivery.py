@@ -93,17 +93,9 @@ class Tracker:
         Args:
             failed: count trials that diverged, ran out of memory or failed as well.
         """
-        return {record.trial_id for record in self.known(failed=failed)}
-
-    def known_outcomes(self, *, failed: bool = True) -> dict[str, Outcome]:
-        """Return the Outcomes of `known_trials` as far as MLflow tells them: everything but the curves."""
-        return {record.trial_id: record.outcome for record in self.known(failed=failed)}
-
-    def known(self, *, failed: bool = True) -> list[RunRecord]:
-        """Return the complete runs of the sweep's trials; arguments as for `known_trials`."""
         with readable(self.uri):
             records = [record for record in self._trial_records() if record.delivered]
-        return [record for record in records if failed or schema.RUN_STATUS.get(record.status) == "FINISHED"]
+        return {r.trial_id for r in records if failed or schema.RUN_STATUS.get(r.status) == "FINISHED"}
 
     def deliver_sweep(self, documents: Mapping[str, str], status: str, now: float) -> str:
         """Bring the sweep run of this digest up to date; return its id.
