@@ -11,9 +11,8 @@ from torch import nn
 
 from search_spaces.trial import ModelRef
 from trainers.adapters.attach import AdaptedModel, attached
-from trainers.adapters.copies import in_head
 from trainers.adapters.method import Method
-from trainers.adapters.storing import adapter_state
+from trainers.adapters.storing import HEAD, adapter_state
 from trainers.api import Counts
 from trainers.registry import method_type
 from trainers.shapes import shapes
@@ -82,14 +81,14 @@ def count(
 
 def measured(model: AdaptedModel) -> Count:
     """Count the parameters of an attached method."""
-    head = sum(p.numel() for name, p in model.pristine.parameters.items() if in_head(name))
+    head = sum(p.numel() for p in model.head.parameters())
     parts: dict[str, int] = {}
     for name, parameter in model.method.named_parameters():
         if parameter.requires_grad:
             group = name.partition(".")[0]
-            parts[group] = parts.get(group, 0) + parameter.numel() - (head if model.method.replaces_base and not parts else 0)
+            parts[group] = parts.get(group, 0) + parameter.numel()
     if model.extras.names:
         parts["extras"] = sum(p.numel() for p in model.extras.parameters())
-    stored = [tensor for name, tensor in adapter_state(model).items() if not in_head(name.partition(".")[2])]
+    stored = [tensor for name, tensor in adapter_state(model).items() if not name.startswith(HEAD)]
     counts = Counts(peak=sum(parts.values()), stored=sum(t.numel() for t in stored if t.is_floating_point()), head=head)
     return Count(counts, parts | ({"head": head} if head else {}), sum(t.numel() * t.element_size() for t in stored))

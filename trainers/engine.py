@@ -36,6 +36,18 @@ class Batch:
     """(B, K) the last K tokens, with -100 where a token is not a target."""
 
 
+def _nothing() -> None:
+    pass
+
+
+def _leave_out_frozen(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    """Take the gradients, zeros for lack of others, from the parameters that this step leaves out: the optimiser then passes over them."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if not parameter.requires_grad:
+                parameter.grad = None
+
+
 @cache
 def process_group() -> None:
     """Start this process's group of one: gloo on CPU, nccl on GPU; it meets in memory, so that no port is needed."""
@@ -95,6 +107,9 @@ class Engine:
             eps=training.eps,
             weight_decay=training.weight_decay,
         )
+        self._stepped: Callable[[], None] = _nothing
+        self.optimizer.register_step_pre_hook(_leave_out_frozen)
+        self.optimizer.register_step_post_hook(lambda *_: self._stepped())
         schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: learning_rate_factor(training, step, steps))
         self.schedule = schedule
         self._engine, *_ = _deepspeed().initialize(
@@ -128,17 +143,18 @@ class Engine:
             "steps_per_print": NEVER,
         }
 
-    def step(self, batches: Sequence[Batch], target_tokens: int) -> float:
+    def step(self, batches: Sequence[Batch], target_tokens: int, stepped: Callable[[], None] = _nothing) -> float:
         """Take one optimiser step on the micro-batches of one global batch.
 
         Args:
             batches: all micro-batches.
             target_tokens: target tokens of the global batch: the loss is the mean over them, however they are split.
+            stepped: called right after the optimiser's step, while the parameters still have their gradients.
 
         Returns:
             The loss.
         """
-        total = 0.0
+        total, self._stepped = 0.0, stepped
         for batch in batches:
             loss = token_losses(self._engine, batch).sum() / target_tokens
             total += float(loss.detach())

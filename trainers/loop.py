@@ -116,14 +116,13 @@ class TrainingRun:
         self._restore_kept()
 
     def _step(self, engine: Engine) -> None:
-        step, method = self.state.step, self.model.method
+        step = self.state.step
         batches, target_tokens = self._global_batch(self.order[step])
         rate = float(engine.schedule.get_last_lr()[0])
-        method.before_step(step, self.steps)
+        self.model.before_step(step, self.steps)
         with self.meter.step(count_operations=step == 0):
-            loss = engine.step(batches, target_tokens)
+            loss = engine.step(batches, target_tokens, lambda: self.model.method.after_step(step, self.steps))
         self.state.flops = self.meter.flops or self.state.flops
-        method.after_step(step, self.steps)
         self.state.step += 1
         self.state.record("train/loss", self.state.step, loss)
         self.state.record("train/learning_rate", self.state.step, rate)

@@ -76,13 +76,15 @@ def load(ref: ModelRef, device: torch.device | str = "cpu") -> BaseModel:
     known = preset(ref.id)
     if known is not None and "random" in known.source:
         torch.manual_seed(known.source["random"])
-        model = AutoModelForCausalLM.from_config(config_of(ref))
+        config = config_of(ref)
+        model = _auto_class(config).from_config(config)
         tokenizer: Any = byte_level()
         model.to(DTYPES[ref.dtype])
     else:
         where, revision = _weights(ref, known)
         with _ReadableErrors(ref):
             options = {"revision": revision, "trust_remote_code": False}
+            torch.manual_seed(0)  # draws what the weights lack: a classification head
             model = _auto_class(config_of(ref)).from_pretrained(where, dtype=DTYPES[ref.dtype], use_safetensors=True, **options)
             tokenizer = AutoTokenizer.from_pretrained(where, **options)
     if tokenizer.pad_token_id is None:

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from trainers.adapters.copies import ParameterCopies, extra_parameters
+from trainers.adapters.choices import checked_settings
+from trainers.adapters.copies import ParameterCopies, extra_parameters, in_head
 from trainers.adapters.method import Method
-from trainers.adapters.sites import Site, find_sites
+from trainers.adapters.sites import Site, find_sites, roles_of
 from trainers.adapters.snapshot import Snapshot
 
 
@@ -63,32 +64,50 @@ class AdaptedModel(nn.Module):
         base: the frozen base model.
         method: the attached method.
         extras: trainable copies of norms or biases, where the sweep trains them.
-        extra_names: the extras' names in the base while the method is attached, by their names in the bare base.
+        head: trainable copies of the classification head, freshly initialised; empty for a base without one.
+        present_names: the names, while the method is attached, of the extras' and the head's parameters, by those in the bare base.
         pristine: the base's structure without the method.
     """
 
-    def __init__(self, base: nn.Module, method: Method, extras: ParameterCopies, dropout: AdapterDropout, pristine: Snapshot) -> None:
+    def __init__(
+        self,
+        base: nn.Module,
+        method: Method,
+        extras: ParameterCopies,
+        head: ParameterCopies,
+        dropout: AdapterDropout,
+        pristine: Snapshot,
+    ) -> None:
         super().__init__()
         # The method comes first: a parameter that it shares with layers inside the base is then named after the method.
-        self.method, self.extras, self.dropout, self.base = method, extras, dropout, base
+        self.method, self.extras, self.head, self.dropout, self.base = method, extras, head, dropout, base
         self.pristine = pristine
         self._cast = SharedCast(adapter_dtype(base))
-        self.extra_names = _present_names(base, pristine, extras.names)
+        self.present_names = _present_names(base, pristine, (*extras.names, *head.names))
         self._is_decoder = bool(getattr(base, "can_generate", lambda: False)())
         self._held = False
         self._replaced: dict[str, Tensor] = {}
+        if not method.drops_input:
+            object.__setattr__(method, "drop", dropout)
         method.install(base, self._adapt)
+        self._trainable = {name: p for name, p in self.named_parameters() if p.requires_grad}
 
     def _adapt(self, module: nn.Module, site: Site) -> None:
-        transform, cast, dropout = self.method.transform, self._cast, self.dropout
+        method, cast = self.method, self._cast
+        dropout = self.dropout if method.drops_input and self.dropout.probability else None
 
-        def hook(_: nn.Module, inputs: tuple[Tensor, ...], y_BTo: Tensor) -> Tensor:
+        def input_hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            return (method.enter(cast(inputs[0]), site).to(inputs[0].dtype), *inputs[1:])
+
+        def output_hook(_: nn.Module, inputs: tuple[Tensor, ...], y_BTo: Tensor) -> Tensor:
             x_BTi = cast(inputs[0])
-            if dropout.probability:
-                x_BTi = dropout(x_BTi)
-            return transform(x_BTi, y_BTo, site).to(y_BTo.dtype)
+            return method.transform(x_BTi if dropout is None else dropout(x_BTi), y_BTo, site).to(y_BTo.dtype)
 
-        module.register_forward_hook(hook)
+        sides = method.sides(site)
+        if "input" in sides:
+            module.register_forward_pre_hook(input_hook)
+        if "output" in sides:
+            module.register_forward_hook(output_hook)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, **options: Any) -> Any:
         """Run the adapted base.
@@ -114,8 +133,8 @@ class AdaptedModel(nn.Module):
     def _prepare(self) -> None:
         self.method.prepare()
         self._replaced = self.method.replaced()
-        for name, copy in self.extras.cast().items():
-            self._replaced[self.extra_names[name]] = copy
+        for name, copy in (self.extras.cast() | self.head.cast()).items():
+            self._replaced[self.present_names[name]] = copy
 
     def _inputs(self, input_ids: Tensor, attention_mask: Tensor, options: Mapping[str, Any]) -> dict[str, Any]:
         count, past = self.method.virtual_tokens(), options.get("past_key_values")
@@ -141,8 +160,14 @@ class AdaptedModel(nn.Module):
             self.train()
 
     def trainable(self) -> dict[str, nn.Parameter]:
-        """Return the trainable parameters by name, each once."""
-        return {name: p for name, p in self.named_parameters() if p.requires_grad}
+        """Return the trainable parameters by name, each once; those that a step leaves out are among them."""
+        return dict(self._trainable)
+
+    def before_step(self, step: int, steps: int) -> None:
+        """Let the method act before optimiser step `step` (from 0) of `steps`."""
+        self.method.before_step(step, steps)
+        if self.head.names:
+            self.head.requires_grad_(self.method.trains_head(step, steps))
 
     def penalty(self) -> Tensor | None:
         """Return the method's own regulariser."""
@@ -165,6 +190,8 @@ def attached(
 ) -> Iterator[AdaptedModel]:
     """Attach a method to a base for the length of a `with` block; afterwards the base is as it was.
 
+    A classification head starts afresh, from its own generator: the same for every method.
+
     Args:
         base: a frozen transformers model; on the meta device for counting.
         method_type: the method's class.
@@ -179,15 +206,20 @@ def attached(
     counting = is_meta(base)
     try:
         base.requires_grad_(False)
-        extras = _extras(base, method_type, also_train)
-        sites = find_sites(base, targets or method_type.card.default_targets)
         generator = None if counting else torch.Generator().manual_seed(init_seed)
-        method = method_type(base, sites, capacity, settings, scale, generator, dropout)
+        roles = method_type.roles(targets, checked_settings(method_type.card, settings), roles_of(base))
+        extra_names = extra_parameters(base, [kind for kind in also_train if kind not in method_type.card.trains_extra])
+        method = method_type(base, find_sites(base, roles), capacity, settings, scale, generator, dropout)
+        own, copied = pristine.parameters, method.copies.names if method.copies is not None else ()
+        extras = ParameterCopies(own, [name for name in extra_names if name not in copied])
+        head = ParameterCopies(own, method.head_names([name for name in own if in_head(name)]))
         device = next(base.parameters()).device
         if not counting:
+            extras.take(own)
+            _start_head(head, getattr(base.config, "initializer_range", 0.02), init_seed)
             method.to(device, adapter_dtype(base))
         drop = AdapterDropout(dropout, torch.Generator("cpu" if counting else device).manual_seed(dropout_seed))
-        yield AdaptedModel(base, method, extras, drop, pristine).train()
+        yield AdaptedModel(base, method, extras, head, drop, pristine).train()
     finally:
         pristine.restore()
 
@@ -202,13 +234,12 @@ def is_meta(base: nn.Module) -> bool:
     return next(base.parameters()).device.type == "meta"
 
 
-def _extras(base: nn.Module, method_type: type[Method], also_train: Sequence[str]) -> ParameterCopies:
-    """Copy what the sweep trains besides the adapter, unless the method itself trains it."""
-    kinds = [kind for kind in also_train if kind not in method_type.card.trains_extra]
-    extras = ParameterCopies(base, [] if method_type.replaces_base else extra_parameters(base, kinds))
-    if not is_meta(base):
-        extras.take(base)
-    return extras
+def _start_head(head: ParameterCopies, deviation: float, seed: int) -> None:
+    """Draw the head's matrices from N(0, deviation²) and set its biases to zero, as transformers starts a new head."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for copy in head.values:
+            copy.copy_(torch.randn(copy.shape, generator=generator) * deviation if copy.dim() > 1 else torch.zeros(copy.shape))
 
 
 def _present_names(base: nn.Module, pristine: Snapshot, names: Sequence[str]) -> dict[str, str]:

@@ -15,20 +15,22 @@ HEADS = ("classifier.", "score.")
 class ParameterCopies(nn.Module):
     """One fp32 copy (fp64 of a base in fp64) for each named parameter; gradients flow through the cast back to the base's dtype.
 
+    Args:
+        own: the base's parameters by name.
+        names: those to copy.
+
     Attributes:
         names: parameter names of the base, in its own order.
     """
 
-    def __init__(self, base: nn.Module, names: Sequence[str]) -> None:
+    def __init__(self, own: Mapping[str, Tensor], names: Sequence[str]) -> None:
         super().__init__()
-        own = dict(base.named_parameters())
         self.names = tuple(names)
         self.dtypes = tuple(own[name].dtype for name in self.names)
         self.values = nn.ParameterList(torch.empty_like(own[name], dtype=_master(own[name].dtype)) for name in self.names)
 
-    def take(self, base: nn.Module) -> None:
-        """Copy the base's present values."""
-        own = dict(base.named_parameters())
+    def take(self, own: Mapping[str, Tensor]) -> None:
+        """Copy the base's present values, given by name."""
         with torch.no_grad():
             for name, copy in self.named().items():
                 copy.copy_(own[name])

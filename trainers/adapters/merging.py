@@ -14,7 +14,7 @@ from trainers.adapters.snapshot import Snapshot
 
 
 def merged_parameters(model: AdaptedModel) -> dict[str, Tensor]:
-    """Return the parameters of the bare base that change when adapter and extras are folded in, by name, in the base's dtype.
+    """Return the parameters of the bare base that change when adapter, extras and head are folded in, by name, in the base's dtype.
 
     Raises:
         NotApplicableError: a method that is not a change of the base's weights.
@@ -27,9 +27,9 @@ def merged_parameters(model: AdaptedModel) -> dict[str, Tensor]:
     attached = Snapshot(model.base)
     try:
         with torch.no_grad():
-            extras = model.extras.cast()
+            extras = model.extras.cast() | model.head.cast()
             # A method that scales outputs folds itself into the biases too: it must find the trained ones.
-            _put(model.base, {model.extra_names[name]: tensor for name, tensor in extras.items()})
+            _put(model.base, {model.present_names[name]: tensor for name, tensor in extras.items()})
             model.method.prepare()
             changed = extras | model.method.merged(model.base)
     finally:

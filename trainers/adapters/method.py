@@ -8,22 +8,25 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from search_spaces.errors import CapacityError, NotApplicableError
 from trainers.adapters.choices import checked_capacity, checked_settings
+from trainers.adapters.copies import ParameterCopies
 from trainers.adapters.sites import Site
 from trainers.api import MethodCard
+
+Side = Literal["input", "output"]
 
 
 class Method(nn.Module):
     """A PEFT method on the sites of one model.
 
     A subclass lives in `trainers/methods/<name>.py`, declares a `card`, creates its parameters in `build` and gives either
-    `factors` (low-rank methods: everything else follows) or `delta` and `weight` (additive methods) or `transform`.
+    `factors` (low-rank methods: everything else follows) or `delta` and `weight` (additive methods) or `transform` and `enter`.
     Parameters and arithmetic are fp32, whatever the base is stored in.
 
     Attributes:
@@ -31,13 +34,15 @@ class Method(nn.Module):
         capacity: capacity keys and values.
         settings: structural settings, defaults filled in.
         scale: multiplies the method's default scaling.
-        dropout: dropout on the adapter's input. Shared code applies it at the sites; a method with layers of its own, there.
+        dropout: probability of dropout. Shared code applies it to the input at the sites, unless `drops_input` is False.
         generator: draws the initial values; None while counting.
+        copies: parameters of the base that the method trains by definition; they stand in for the base's own.
+        drop: the trial's dropout, for a method that applies it itself.
     """
 
     card: ClassVar[MethodCard]
-    replaces_base: ClassVar[bool] = False
-    """Whether `replaced` covers the whole base, so that norms and biases need no copies of their own."""
+    drops_input: ClassVar[bool] = True
+    """Whether dropout acts on the adapter's input; a method whose definition puts it elsewhere calls `self.drop` there."""
     reads_model: ClassVar[bool] = False
     """Whether `build` needs the model's own classes, also for counting, where otherwise modules with the right shapes will do."""
 
@@ -64,6 +69,8 @@ class Method(nn.Module):
         self.settings = checked_settings(self.card, settings)
         self.scale, self.dropout = scale, dropout
         self.generator = generator
+        self.copies: ParameterCopies | None = None
+        self.drop: Callable[[Tensor], Tensor] = nn.Identity()
         self.build(base)
         if generator is not None:
             self.initialise(generator, base)
@@ -85,14 +92,49 @@ class Method(nn.Module):
         """Return A (r, i) and B (o, r), scaling included, with the update `ΔW = B A`."""
         raise NotImplementedError(f"{self.card.name} is not a low-rank method")
 
+    def code(self, x_BTi: Tensor, site: Site) -> tuple[Tensor, Tensor]:
+        """Return the low-dimensional code (B, T, r) of the input, and the matrix (o, r) that maps it to the output.
+
+        From `factors` by default; overridden where something acts between the two, or where that is cheaper.
+        """
+        a_ri, b_or = self.factors(site)
+        return nn.functional.linear(x_BTi, a_ri), b_or
+
     def delta(self, x_BTi: Tensor, site: Site) -> Tensor:
         """Return the update's contribution `x ΔW^T`, (B, T, o)."""
-        a_ri, b_or = self.factors(site)
-        return nn.functional.linear(nn.functional.linear(x_BTi, a_ri), b_or)
+        code_BTr, b_or = self.code(x_BTi, site)
+        return nn.functional.linear(code_BTr, b_or)
 
     def transform(self, x_BTi: Tensor, y_BTo: Tensor, site: Site) -> Tensor:
-        """Return the adapted output from the input `x` and the base's output `y`."""
-        return y_BTo + self.delta(x_BTi, site)
+        """Return the adapted output from the input `x` and the base's output `y`, which may be overwritten."""
+        if type(self).delta is not Method.delta or y_BTo.dtype != x_BTi.dtype:
+            return y_BTo + self.delta(x_BTi, site)
+        code_BTr, b_or = self.code(x_BTi, site)
+        # One pass over y instead of three; a matrix product never needs its own output again.
+        y_BTo.view(-1, y_BTo.shape[-1]).addmm_(code_BTr.flatten(0, -2), b_or.T)
+        return y_BTo
+
+    def enter(self, x_BTi: Tensor, site: Site) -> Tensor:
+        """Return what takes the place of the matrix's own input, for the sites whose `sides` name it."""
+        raise NotImplementedError(f"{self.card.name} does not act on inputs")
+
+    def sides(self, site: Site) -> tuple[Side, ...]:
+        """Return where the method acts on a site: on the matrix's output (`transform`), its input (`enter`), or both."""
+        return ("output",)
+
+    @classmethod
+    def roles(cls, targets: Sequence[str], settings: Mapping[str, Any], present: Sequence[str]) -> tuple[str, ...]:
+        """Return the roles of the matrices that the method acts on.
+
+        By default those of the sweep, or the card's, as far as the architecture has them. A method whose positions are part of its
+        definition returns these.
+
+        Args:
+            targets: the roles that the sweep names; empty for none.
+            settings: structural settings, defaults filled in.
+            present: the roles that the architecture has.
+        """
+        return tuple(targets) or tuple(role for role in cls.card.default_targets if role in present)
 
     def weight(self, site: Site) -> Tensor:
         """Return the update `ΔW` (o, i) as a dense matrix: for merging and tests, never in training."""
@@ -105,10 +147,21 @@ class Method(nn.Module):
         """Contract shared factors, once per forward pass of the whole model."""
 
     def before_step(self, step: int, steps: int) -> None:
-        """Act before optimiser step `step` (from 0) of `steps`."""
+        """Act before optimiser step `step` (from 0) of `steps`.
+
+        A parameter whose `requires_grad` is switched off here keeps its value in this step: neither momentum nor weight decay move it.
+        """
 
     def after_step(self, step: int, steps: int) -> None:
-        """Act after an optimiser step. The optimiser may have cleared the gradients: keep those that are needed by a hook."""
+        """Act right after an optimiser step; the parameters still have the gradients that it used, clipped."""
+
+    def trains_head(self, step: int, steps: int) -> bool:
+        """Tell whether the classification head is trained in this step."""
+        return True
+
+    def head_names(self, names: Sequence[str]) -> Sequence[str]:
+        """Return which of the base's head parameters are trained as they are; by default all, as for every method."""
+        return names
 
     def penalty(self) -> Tensor | None:
         """Return a regulariser that is part of the method's definition, added to the loss of every step."""
@@ -116,7 +169,7 @@ class Method(nn.Module):
 
     def replaced(self) -> dict[str, Tensor]:
         """Return tensors that stand in for the base's parameters of these names during a forward pass."""
-        return {}
+        return self.copies.cast() if self.copies is not None else {}
 
     def virtual_tokens(self) -> int:
         """Return the number of tokens put before the text."""
@@ -130,13 +183,13 @@ class Method(nn.Module):
         raise NotImplementedError(f"{self.card.name} has no virtual tokens")
 
     def install(self, base: nn.Module, adapt: Callable[[nn.Module, Site], None]) -> None:
-        """Attach to the base: by default, call `adapt` for the module of every site."""
+        """Attach to the base: by default, call `adapt` for the module of every site, which hooks `transform` and `enter` in."""
         for site in self.sites:
             adapt(base.get_submodule(site.path), site)
 
     def merged(self, base: nn.Module) -> dict[str, Tensor]:
         """Return the parameters of the base that change when the adapter is folded into them, by name, in the base's dtype."""
-        changed = {}
+        changed = self.copies.cast() if self.copies is not None else {}
         for site in self.sites:
             update, own = self.weight(site), base.get_submodule(site.path).get_parameter("weight")
             changed[f"{site.path}.weight"] = (own.to(update.dtype) + update).to(own.dtype)

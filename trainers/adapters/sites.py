@@ -72,6 +72,15 @@ class Site:
         return f"l{self.layer}_{self.role}"
 
 
+def roles_of(base: nn.Module) -> tuple[str, ...]:
+    """List the roles that the matrices of a model's architecture have.
+
+    Raises:
+        ModelError: an architecture whose roles are not known.
+    """
+    return tuple(sorted(set(_paths(base).values()), key=ROLES.index))
+
+
 def find_sites(base: nn.Module, targets: Sequence[str]) -> tuple[Site, ...]:
     """List the matrices of the given roles, by layer, then in the order of `targets`.
 
@@ -85,20 +94,26 @@ def find_sites(base: nn.Module, targets: Sequence[str]) -> tuple[Site, ...]:
         ModelError: an architecture whose roles are not known.
     """
     config: Any = base.config
-    paths = ARCHITECTURES.get(config.model_type)
-    if paths is None:
+    paths, present = _paths(base), roles_of(base)
+    for role in targets:
+        if role not in ROLES:
+            raise UnknownNameError("role", role, ROLES)
+        if role not in present:
+            raise NotApplicableError(
+                f"architecture {config.model_type!r} has no matrix of role {role!r}. Valid targets: {', '.join(present)}"
+            )
+    sites = [site for name, module in base.named_modules() if (site := _site(name, module, paths, config)) and site.role in targets]
+    return tuple(sorted(sites, key=lambda s: (s.layer, targets.index(s.role))))
+
+
+def _paths(base: nn.Module) -> Mapping[str, str]:
+    config: Any = base.config
+    if config.model_type not in ARCHITECTURES:
         raise ModelError(
             f"the roles of architecture {config.model_type!r} are not known. Valid: {', '.join(sorted(ARCHITECTURES))}. "
             "Fix: add its module paths to trainers/adapters/sites.py"
         )
-    for role in targets:
-        if role not in ROLES:
-            raise UnknownNameError("role", role, ROLES)
-        if role not in paths.values():
-            valid = ", ".join(sorted(set(paths.values()), key=ROLES.index))
-            raise NotApplicableError(f"architecture {config.model_type!r} has no matrix of role {role!r}. Valid targets: {valid}")
-    sites = [site for name, module in base.named_modules() if (site := _site(name, module, paths, config)) and site.role in targets]
-    return tuple(sorted(sites, key=lambda s: (s.layer, targets.index(s.role))))
+    return ARCHITECTURES[config.model_type]
 
 
 def _site(name: str, module: nn.Module, paths: Mapping[str, str], config: Any) -> Site | None:

@@ -18,7 +18,7 @@ from search_spaces.trial import MethodRef, ModelRef
 from trainers.adapters.attach import AdaptedModel
 
 TENSORS, DOCUMENT = "adapter.safetensors", "adapter_config.json"
-METHOD, EXTRAS = "method.", "extras."
+METHOD, EXTRAS, HEAD = "method.", "extras.", "head."
 
 
 class AdapterDocument(BaseModel):
@@ -36,9 +36,10 @@ class AdapterDocument(BaseModel):
 
 
 def adapter_state(model: AdaptedModel) -> dict[str, Tensor]:
-    """Return what is stored of an adapted model: the method's tensors under `method.`, norms and biases under `extras.`."""
+    """Return what is stored of an adapted model: the method's tensors under `method.`, norms and biases under `extras.`, and the head."""
     state = {METHOD + name: tensor for name, tensor in model.method.stored().items()}
-    return state | {EXTRAS + name: tensor.detach() for name, tensor in model.extras.named().items()}
+    state |= {EXTRAS + name: tensor.detach() for name, tensor in model.extras.named().items()}
+    return state | {HEAD + name: tensor.detach() for name, tensor in model.head.named().items()}
 
 
 def save(model: AdaptedModel, folder: Path, document: Mapping[str, Any]) -> int:
@@ -99,8 +100,8 @@ def restore(model: AdaptedModel, state: Mapping[str, Tensor]) -> None:
             f"is {first!r} ({given.get(first, 'absent')} stored, {own.get(first, 'absent')} needed). "
             "Fix: use the base and the capacity that it was trained with"
         )
-    model.method.restore({name.removeprefix(METHOD): tensor for name, tensor in state.items() if name.startswith(METHOD)})
-    model.extras.restore({name.removeprefix(EXTRAS): tensor for name, tensor in state.items() if name.startswith(EXTRAS)})
+    for prefix, part in ((METHOD, model.method), (EXTRAS, model.extras), (HEAD, model.head)):
+        part.restore({name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)})
 
 
 def _validated(content: Mapping[str, Any], folder: Path) -> AdapterDocument:

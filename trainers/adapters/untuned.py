@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import nn
 
 from search_spaces.trial import BASE
@@ -19,6 +21,10 @@ class Untuned(Method):
 
     def initialise(self, generator: object, base: nn.Module) -> None:
         """Draw nothing."""
+
+    def head_names(self, names: Sequence[str]) -> Sequence[str]:
+        """Leave the head as it is, too."""
+        return ()
 
     def install(self, base: nn.Module, adapt: object) -> None:
         """Attach to no site."""

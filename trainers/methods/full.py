@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from trainers.adapters.copies import ParameterCopies
+from trainers.adapters.copies import ParameterCopies, in_head
 from trainers.adapters.method import Method
 from trainers.api import MethodCard
 
@@ -27,26 +28,19 @@ class Full(Method):
         reads=("learning_rate",),
     )
 
-    replaces_base = True
+    @classmethod
+    def roles(cls, targets: Sequence[str], settings: Mapping[str, Any], present: Sequence[str]) -> tuple[str, ...]:
+        """Return none: the whole base is replaced."""
+        return ()
 
     def build(self, base: nn.Module) -> None:
-        """Make room for one copy of each parameter."""
-        self.copies = ParameterCopies(base, [name for name, _ in base.named_parameters()])
+        """Make room for one copy of each parameter; the head has copies of its own, as for every method."""
+        own = dict(base.named_parameters())
+        self.copies: ParameterCopies = ParameterCopies(own, [name for name in own if not in_head(name)])
 
     def initialise(self, generator: torch.Generator, base: nn.Module) -> None:
         """Copy the base's values; nothing is drawn."""
-        self.copies.take(base)
-
-    def install(self, base: nn.Module, adapt: object) -> None:
-        """Attach to no site: the whole base is replaced."""
-
-    def replaced(self) -> dict[str, Tensor]:
-        """Return all parameters of the base, cast to its dtype: asked for once per forward pass."""
-        return self.copies.cast()
-
-    def merged(self, base: nn.Module) -> dict[str, Tensor]:
-        """Return all parameters."""
-        return self.copies.cast()
+        self.copies.take(dict(base.named_parameters()))
 
     def stored(self) -> dict[str, Tensor]:
         """Return the copies under the base's own names."""

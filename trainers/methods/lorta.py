@@ -90,10 +90,10 @@ class Lorta(Method):
         into_dr, out_of_dr, c_r = self._ends(site)
         return into_dr.T, out_of_dr * c_r
 
-    def delta(self, x_BTi: Tensor, site: Site) -> Tensor:
-        """Return `((x K) ⊙ c) A^T`, or the same with K and A exchanged: no product of size d x r per site."""
+    def code(self, x_BTi: Tensor, site: Site) -> tuple[Tensor, Tensor]:
+        """Return `(x K) ⊙ c` and A, or the same with K and A exchanged: no product of size d x r per site."""
         into_dr, out_of_dr, c_r = self._ends(site)
-        return nn.functional.linear((x_BTi @ into_dr) * c_r, out_of_dr)
+        return (x_BTi @ into_dr) * c_r, out_of_dr
 
     def _ends(self, site: Site) -> tuple[Tensor, Tensor, Tensor]:
         """Return the factor on the input (d, r), the one on the output (d, r), and the site's coefficients c (r)."""

@@ -9,7 +9,7 @@ from trainers import registry
 from trainers.testing import MethodCase, MethodSuite
 
 CAPACITY: Mapping[str, Any] = {"block_size": 4, "boft_block_size": 4, "oft_block_size": 4, "sparse_rate": 0.05, "sparsity": 0.9}
-"""Values that fit the micro model's matrices, for keys that do not take 2."""
+"""Values that fit the micro models' matrices, for keys that do not take 2."""
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "peft/adamss": {"r": 4, "num_subspaces": 2},
     "peft/road": {"group_size": 4},
@@ -21,13 +21,19 @@ SPECIAL: Mapping[str, Mapping[str, Any]] = {"peft/adamss": {"subspace_rank": 1}}
 FORMULAS = {"lora": 2 * 4 * 2 * (16 + 16) // 2, "lorta": 2 * (16 + 4 + 4 + 2 + 2)}
 
 
-def case_of(name: str) -> MethodCase:
+def case_of(name: str, model: str = "micro-llama") -> MethodCase:
     kind = registry.method_type(name)
     capacity = {key: CAPACITY.get(key, 2) for key in kind.card.capacity} | dict(SPECIAL.get(name, {}))
-    return MethodCase(name, capacity, SETTINGS.get(name, {}), formula=FORMULAS.get(name))
+    return MethodCase(name, capacity, SETTINGS.get(name, {}), model=model, formula=FORMULAS.get(name))
 
 
-class TestEveryMethod(MethodSuite):
+class TestEveryMethodOnALanguageModel(MethodSuite):
     @pytest.fixture(params=(*registry.method_names(), *registry.bridged_names()))
     def case(self, request: pytest.FixtureRequest) -> MethodCase:
         return case_of(request.param)
+
+
+class TestEveryMethodOnAnEncoder(MethodSuite):
+    @pytest.fixture(params=registry.method_names())
+    def case(self, request: pytest.FixtureRequest) -> MethodCase:
+        return case_of(request.param, "micro-bert")
