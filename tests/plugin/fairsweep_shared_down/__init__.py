@@ -1,0 +1,1 @@
+"""A method for fairsweep, in a package of its own."""
