@@ -19,6 +19,7 @@ from trainers.adapters.method import Method
 
 Format = Literal["lora", "peft", "merged"]
 FORMATS: tuple[Format, ...] = ("lora", "peft", "merged")
+_PEFT = "base_model.model."
 
 
 def write(model: AdaptedModel, form: str, out: Path, base_id: str, tokenizer: Any) -> None:
@@ -59,7 +60,7 @@ def _write_merged(model: AdaptedModel, out: Path, tokenizer: Any) -> None:
 
 
 def _write_lora(model: AdaptedModel, out: Path, base_id: str) -> None:
-    """Write the factors of every site; the scaling is in B, so that `lora_alpha` equals the rank."""
+    """Write the factors of every site; the scaling is in B, so that `lora_alpha` equals the rank. A trained head goes with them."""
     from peft import LoraConfig
 
     with torch.no_grad():
@@ -72,15 +73,16 @@ def _write_lora(model: AdaptedModel, out: Path, base_id: str) -> None:
         r=common,
         lora_alpha=common,
         target_modules=sorted(factors),
+        modules_to_save=sorted({name.rpartition(".")[0] for name in model.head.names}) or None,
         rank_pattern=others,
         alpha_pattern=dict(others),
-        task_type="CAUSAL_LM",
+        task_type=None if model.head.names else "CAUSAL_LM",
         base_model_name_or_path=base_id,
         inference_mode=True,
     )
     config.save_pretrained(str(out))
-    state: dict[str, Tensor] = {}
+    state: dict[str, Tensor] = {f"{_PEFT}{name}": tensor.detach().cpu() for name, tensor in model.head.named().items()}
     for path, (a_ri, b_or) in factors.items():
-        state[f"base_model.model.{path}.lora_A.weight"] = a_ri.cpu().contiguous()
-        state[f"base_model.model.{path}.lora_B.weight"] = b_or.cpu().contiguous()
+        state[f"{_PEFT}{path}.lora_A.weight"] = a_ri.cpu().contiguous()
+        state[f"{_PEFT}{path}.lora_B.weight"] = b_or.cpu().contiguous()
     save_file({name: tensor.clone() for name, tensor in state.items()}, out / "adapter_model.safetensors", metadata={"format": "pt"})
