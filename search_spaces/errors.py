@@ -56,7 +56,16 @@ class UnknownNameError(FairsweepError):
 
 
 class CapacityError(FairsweepError):
-    """A capacity or structural setting that a method cannot take on these matrices."""
+    """A capacity or structural setting that a method cannot take on these matrices.
+
+    Attributes:
+        key: the key whose value is refused, where one alone is to blame.
+        valid: the whole numbers that the key takes, ascending, where they are known: a search need not try the others.
+    """
+
+    def __init__(self, message: str, key: str | None = None, valid: Sequence[int] | None = None) -> None:
+        super().__init__(message)
+        self.key, self.valid = key, valid
 
 
 class NotApplicableError(FairsweepError):

@@ -9,10 +9,16 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from search_spaces.errors import NotApplicableError
 from search_spaces.trial import Frozen, Scalar, Trial
 
 Row = Mapping[str, Any]
 """One row of a data set, in the field names of the hub's version."""
+Form = Literal["generate", "choose", "label"]
+"""How a model does a task: `generate` writes the answer and stops at a line's end; `choose` scores every option's text; `label` reads
+the texts and predicts a class or a number with a classification head."""
+Prediction = str | int | float
+"""What a model says of an example: a text, the answer of the chosen option, the index of a class, or a number."""
 
 
 # --------------------------------------------------------------------------------------------------------------- methods
@@ -42,6 +48,8 @@ class MethodCard:
     """The upstream file and revision that the definition was checked against."""
     capacity: tuple[str, ...] = ()
     """Capacity keys; the first is what a parameter budget solves."""
+    capacity_defaults: Mapping[str, Scalar] = field(default_factory=dict)
+    """Values of capacity keys after the first, for a label that does not give them."""
     settings: Mapping[str, Setting] = field(default_factory=dict)
     default_targets: tuple[str, ...] = ("q", "v")
     trains_at_start: tuple[str, ...] = ("*",)
@@ -49,12 +57,57 @@ class MethodCard:
     starts_as: Literal["identity", "near", "other"] = "identity"
     """Output before the first step: that of the base exactly, within 0.05 relative, or something else."""
     mergeable: bool = True
+    """Whether the adapter can be folded into the base's weights, at least of a base that has room for it."""
     packable: bool = False
     exports_lora: bool = False
     reads: tuple[str, ...] = ("learning_rate", "scale", "dropout")
     """Hyper-parameters that the method reads; grid axes outside are declared in the certificate."""
     trains_extra: tuple[str, ...] = ()
     """Parts of the base that the method trains by definition besides its adapter, such as `norms`; needs a matching control row."""
+
+
+# ------------------------------------------------------------------------------------------------------------ optimisers
+
+
+@dataclass(frozen=True)
+class OptimizerCard:
+    """What an optimiser declares about itself, right where it is implemented."""
+
+    name: str
+    """Registry key, which is the file's name."""
+    reference: str
+    """The paper, as `arXiv 1711.05101`."""
+    source: str
+    """The code or the text that the implementation was checked against."""
+    reads: tuple[str, ...]
+    """Hyper-parameters that the optimiser reads; grid axes that only an optimiser could read and this one does not are declared in the
+    certificate. One that does not read `learning_rate` has no schedule either."""
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+    """Settings of the optimiser's own, which stand beside the method's under a label."""
+    forms: tuple[Form, ...] = ("generate", "choose", "label")
+    """Forms of tasks that the optimiser can train."""
+    limit: str = ""
+    """Why it cannot train the other forms."""
+    classes_only: Mapping[str, tuple[Scalar, ...]] = field(default_factory=dict)
+    """Values of settings that are defined for classes, but not for a number to predict."""
+
+    def refusal(self, form: Form, num_labels: int | None = None, settings: Mapping[str, Any] | None = None) -> str:
+        """Return why the optimiser cannot train a task, or nothing where it can.
+
+        Args:
+            form: the form of the task.
+            num_labels: outputs of the classification head, 1 for a number.
+            settings: the optimiser's settings that are not its defaults.
+        """
+        if form not in self.forms:
+            return f"the optimiser {self.name} {self.limit}"
+        for key, values in self.classes_only.items() if num_labels == 1 else ():
+            if (value := (settings or {}).get(key, self.settings[key].default)) in values:
+                return (
+                    f"{key}: {value} of the optimiser {self.name} is defined for classes, and this task predicts a number. "
+                    "Fix: give the task a sweep of its own, or choose another value"
+                )
+        return ""
 
 
 # ----------------------------------------------------------------------------------------------------------------- tasks
@@ -82,13 +135,34 @@ class TaskCard:
     license: str
     citation: str
     """Bibliographic reference, as `Rajpurkar et al. 2016, arXiv 1606.05250`."""
-    form: Literal["generate", "choose"]
-    """`generate` writes the answer and stops at a line's end; `choose` scores every option's text."""
+    form: Literal["generate", "choose"] | None
+    """How a causal language model does it; None where the literature has no such form."""
     main: str
     """The metric that selects and ranks; higher is better."""
     metrics: tuple[str, ...]
     fields: tuple[str, ...]
     """Top-level fields that every row must have."""
+    num_labels: int | None = None
+    """Outputs of a classification head: the number of classes, or 1 for a number to predict; None where there is no such form."""
+
+    def form_on(self, *, has_head: bool) -> Form:
+        """Return the form of the task on a base model with a classification head, or on a causal language model without one.
+
+        Raises:
+            NotApplicableError: the task has no form for such a model.
+        """
+        if has_head:
+            if self.num_labels is None:
+                raise NotApplicableError(
+                    f"the answers of {self.name} are texts, which a classification head cannot write. Fix: use a causal language model"
+                )
+            return "label"
+        if self.form is None:
+            raise NotApplicableError(
+                f"{self.name} has no form for causal language models: the literature has no prompt for it. "
+                "Fix: use an encoder, whose classification head predicts the label"
+            )
+        return self.form
 
 
 @dataclass(frozen=True)
@@ -99,19 +173,24 @@ class Example:
     group: str
     """The passage the row belongs to: rows of one group are not independent."""
     prompt: str
+    """What a causal language model reads; empty where the task has no form for one, and so is `target`."""
     target: str
     """Text that follows the prompt in training, with its leading space and, for generation, its closing newline."""
     references: Any
     """What a prediction is scored against: JSON-like, in the form that `Task.score` takes."""
     options: tuple[str, ...] | None = None
     """Full texts (prompt and continuation) to choose among; None for generation."""
-    answers: tuple[str, ...] | None = None
+    answers: tuple[str | int, ...] | None = None
     """The prediction that each option stands for, in the order of `options`."""
+    texts: tuple[str, ...] = ()
+    """What a classification head sees: one text, or a pair."""
+    label: int | float | None = None
+    """What the head is to predict of the texts: the index of a class, or a number."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Values in 0..1: of the whole, and row by row where the metric is a mean over rows."""
+    """Values in 0..1, correlations in -1..1: of the whole, and row by row where the metric is a mean over rows."""
 
     metrics: dict[str, float]
     rows: list[dict[str, float]] | None

@@ -15,6 +15,7 @@ from torch.func import functional_call
 
 from trainers.adapters.choices import checked_settings
 from trainers.adapters.copies import ParameterCopies, extra_parameters, in_head
+from trainers.adapters.heads import size_head
 from trainers.adapters.method import Method
 from trainers.adapters.sites import Site, find_sites, roles_of
 from trainers.adapters.snapshot import Snapshot
@@ -67,6 +68,7 @@ class AdaptedModel(nn.Module):
         head: trainable copies of the classification head, freshly initialised; empty for a base without one.
         present_names: the names, while the method is attached, of the extras' and the head's parameters, by those in the bare base.
         pristine: the base's structure without the method.
+        num_labels: outputs that the head was given; None where it is as it was loaded.
     """
 
     def __init__(
@@ -77,11 +79,12 @@ class AdaptedModel(nn.Module):
         head: ParameterCopies,
         dropout: AdapterDropout,
         pristine: Snapshot,
+        num_labels: int | None = None,
     ) -> None:
         super().__init__()
         # The method comes first: a parameter that it shares with layers inside the base is then named after the method.
         self.method, self.extras, self.head, self.dropout, self.base = method, extras, head, dropout, base
-        self.pristine = pristine
+        self.pristine, self.num_labels = pristine, num_labels
         self._cast = SharedCast(adapter_dtype(base))
         self.present_names = _present_names(base, pristine, (*extras.names, *head.names))
         self._is_decoder = bool(getattr(base, "can_generate", lambda: False)())
@@ -129,6 +132,7 @@ class AdaptedModel(nn.Module):
             return functional_call(self.base, self._replaced, (), inputs)
         finally:
             self._cast.clear()
+            self.method.release()
 
     def _prepare(self) -> None:
         self.method.prepare()
@@ -187,6 +191,7 @@ def attached(
     also_train: Sequence[str] = (),
     init_seed: int = 0,
     dropout_seed: int = 0,
+    num_labels: int | None = None,
 ) -> Iterator[AdaptedModel]:
     """Attach a method to a base for the length of a `with` block; afterwards the base is as it was.
 
@@ -196,22 +201,26 @@ def attached(
         base: a frozen transformers model; on the meta device for counting.
         method_type: the method's class.
         targets: roles of the adapted matrices; empty takes the method's default.
+        num_labels: outputs of the classification head; None leaves it as it is.
 
     Raises:
         CapacityError: a capacity that the matrices do not admit.
         NotApplicableError: a method whose definition does not cover this base.
         UnknownNameError: a role, capacity key or setting that does not exist.
     """
-    pristine = Snapshot(base)
+    loaded = Snapshot(base)
     counting = is_meta(base)
     try:
         base.requires_grad_(False)
+        if num_labels is not None:
+            size_head(base, num_labels)
+        pristine = Snapshot(base)
         generator = None if counting else torch.Generator().manual_seed(init_seed)
         roles = method_type.roles(targets, checked_settings(method_type.card, settings), roles_of(base))
-        extra_names = extra_parameters(base, [kind for kind in also_train if kind not in method_type.card.trains_extra])
+        extra_names = extra_parameters(base, also_train)
         method = method_type(base, find_sites(base, roles), capacity, settings, scale, generator, dropout)
-        own, copied = pristine.parameters, method.copies.names if method.copies is not None else ()
-        extras = ParameterCopies(own, [name for name in extra_names if name not in copied])
+        own = pristine.parameters
+        extras = ParameterCopies(own, method.extra_names(extra_names))
         head = ParameterCopies(own, method.head_names([name for name in own if in_head(name)]))
         device = next(base.parameters()).device
         if not counting:
@@ -219,9 +228,9 @@ def attached(
             _start_head(head, getattr(base.config, "initializer_range", 0.02), init_seed)
             method.to(device, adapter_dtype(base))
         drop = AdapterDropout(dropout, torch.Generator("cpu" if counting else device).manual_seed(dropout_seed))
-        yield AdaptedModel(base, method, extras, head, drop, pristine).train()
+        yield AdaptedModel(base, method, extras, head, drop, pristine, num_labels).train()
     finally:
-        pristine.restore()
+        loaded.restore()
 
 
 def adapter_dtype(base: nn.Module) -> torch.dtype:

@@ -11,7 +11,7 @@ from trainers.api import MethodCard, Setting
 
 
 def checked_capacity(card: MethodCard, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the capacity, in the card's order.
+    """Return the capacity, in the card's order, defaults of its further keys filled in.
 
     Raises:
         UnknownNameError: a key that the method does not have.
@@ -20,10 +20,11 @@ def checked_capacity(card: MethodCard, given: Mapping[str, Any]) -> dict[str, An
     for key in given:
         if key not in card.capacity:
             raise UnknownNameError(f"capacity key of {card.name}", key, card.capacity)
-    missing = [key for key in card.capacity if key not in given]
+    values = {**card.capacity_defaults, **given}
+    missing = [key for key in card.capacity if key not in values]
     if missing:
         raise CapacityError(f"{card.name}: capacity {', '.join(missing)} is missing. Fix: give it a value or a list of values")
-    return {key: given[key] for key in card.capacity}
+    return {key: values[key] for key in card.capacity}
 
 
 def checked_settings(card: MethodCard, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -69,6 +69,11 @@ def in_head(name: str) -> bool:
     return name.startswith(HEADS)
 
 
+def has_head(base: nn.Module) -> bool:
+    """Tell whether a base model classifies texts; one that does not writes them."""
+    return any(in_head(name) for name, _ in base.named_parameters())
+
+
 def norm_modules(base: nn.Module) -> list[str]:
     """List the paths of the base's normalisation layers."""
     return [name for name, module in base.named_modules() if "norm" in type(module).__name__.lower()]

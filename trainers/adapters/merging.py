@@ -17,13 +17,11 @@ def merged_parameters(model: AdaptedModel) -> dict[str, Tensor]:
     """Return the parameters of the bare base that change when adapter, extras and head are folded in, by name, in the base's dtype.
 
     Raises:
-        NotApplicableError: a method that is not a change of the base's weights.
+        NotApplicableError: an adapter that is not a change of this base's weights; the message gives the reason.
     """
-    card = model.method.card
-    if not card.mergeable:
-        raise NotApplicableError(
-            f"{card.name} cannot be merged: it is not a change of the base's weights. Fix: export it in its own format"
-        )
+    reason = model.method.unmergeable()
+    if reason is not None:
+        raise NotApplicableError(f"{model.method.card.name} cannot be merged: {reason}. Fix: export it in its own format")
     attached = Snapshot(model.base)
     try:
         with torch.no_grad():
@@ -44,7 +42,7 @@ def merged(model: AdaptedModel) -> Iterator[nn.Module]:
     The base's own tensors are not written to; afterwards the adapter is attached as before.
 
     Raises:
-        NotApplicableError: a method that is not a change of the base's weights.
+        NotApplicableError: an adapter that is not a change of this base's weights; the message gives the reason.
     """
     changed = merged_parameters(model)
     attached = Snapshot(model.base)

@@ -95,7 +95,8 @@ class Method(nn.Module):
     def code(self, x_BTi: Tensor, site: Site) -> tuple[Tensor, Tensor]:
         """Return the low-dimensional code (B, T, r) of the input, and the matrix (o, r) that maps it to the output.
 
-        From `factors` by default; overridden where something acts between the two, or where that is cheaper.
+        From `factors` by default; overridden where something acts between the two, or where that is cheaper. An output of k equal
+        blocks that share one matrix has the code (B, T, k, r) and the matrix (o / k, r).
         """
         a_ri, b_or = self.factors(site)
         return nn.functional.linear(x_BTi, a_ri), b_or
@@ -103,7 +104,7 @@ class Method(nn.Module):
     def delta(self, x_BTi: Tensor, site: Site) -> Tensor:
         """Return the update's contribution `x ΔW^T`, (B, T, o)."""
         code_BTr, b_or = self.code(x_BTi, site)
-        return nn.functional.linear(code_BTr, b_or)
+        return nn.functional.linear(code_BTr, b_or).flatten(x_BTi.dim() - 1)
 
     def transform(self, x_BTi: Tensor, y_BTo: Tensor, site: Site) -> Tensor:
         """Return the adapted output from the input `x` and the base's output `y`, which may be overwritten."""
@@ -111,7 +112,7 @@ class Method(nn.Module):
             return y_BTo + self.delta(x_BTi, site)
         code_BTr, b_or = self.code(x_BTi, site)
         # One pass over y instead of three; a matrix product never needs its own output again.
-        y_BTo.view(-1, y_BTo.shape[-1]).addmm_(code_BTr.flatten(0, -2), b_or.T)
+        y_BTo.view(-1, len(b_or)).addmm_(code_BTr.flatten(0, -2), b_or.T)
         return y_BTo
 
     def enter(self, x_BTi: Tensor, site: Site) -> Tensor:
@@ -146,6 +147,9 @@ class Method(nn.Module):
     def prepare(self) -> None:
         """Contract shared factors, once per forward pass of the whole model."""
 
+    def release(self) -> None:
+        """Let go of what matrices that read one tensor have shared, after each forward pass of the whole model."""
+
     def before_step(self, step: int, steps: int) -> None:
         """Act before optimiser step `step` (from 0) of `steps`.
 
@@ -155,6 +159,13 @@ class Method(nn.Module):
     def after_step(self, step: int, steps: int) -> None:
         """Act right after an optimiser step; the parameters still have the gradients that it used, clipped."""
 
+    def complete(self, taken: int, steps: int) -> bool:
+        """Tell whether the state after `taken` of `steps` steps has the capacity it is compared at, so that it may be the one kept.
+
+        The state after the last step is kept if no other is.
+        """
+        return True
+
     def trains_head(self, step: int, steps: int) -> bool:
         """Tell whether the classification head is trained in this step."""
         return True
@@ -162,6 +173,11 @@ class Method(nn.Module):
     def head_names(self, names: Sequence[str]) -> Sequence[str]:
         """Return which of the base's head parameters are trained as they are; by default all, as for every method."""
         return names
+
+    def extra_names(self, names: Sequence[str]) -> Sequence[str]:
+        """Return which of the norms and biases that the sweep trains beside every adapter are left to it: those without a copy here."""
+        copied = self.copies.names if self.copies is not None else ()
+        return [name for name in names if name not in copied]
 
     def penalty(self) -> Tensor | None:
         """Return a regulariser that is part of the method's definition, added to the loss of every step."""
@@ -186,6 +202,10 @@ class Method(nn.Module):
         """Attach to the base: by default, call `adapt` for the module of every site, which hooks `transform` and `enter` in."""
         for site in self.sites:
             adapt(base.get_submodule(site.path), site)
+
+    def unmergeable(self) -> str | None:
+        """Return why the adapter cannot be folded into the weights of this base; None where it can."""
+        return None if self.card.mergeable else "it is not a change of the base's weights"
 
     def merged(self, base: nn.Module) -> dict[str, Tensor]:
         """Return the parameters of the base that change when the adapter is folded into them, by name, in the base's dtype."""
@@ -237,7 +257,8 @@ class Method(nn.Module):
         """
         value = self.capacity[key]
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= limit:
-            raise CapacityError(f"{self.card.name}: {key} {value!r} is not valid. Valid: a whole number from 1 to {limit} ({what})")
+            message = f"{self.card.name}: {key} {value!r} is not valid. Valid: a whole number from 1 to {limit} ({what})"
+            raise CapacityError(message, key, range(1, limit + 1))
         return value
 
 

@@ -48,6 +48,31 @@ ARCHITECTURES: Mapping[str, Mapping[str, str]] = {
     "bert": _BERT,
     "roberta": _BERT,
 }
+
+
+@dataclass(frozen=True)
+class LayerNorms:
+    """The normalisations inside one layer, as module paths below it."""
+
+    after_attention: str
+    """Reads the sum of the attention's output and its residual."""
+    at_end: str | None = None
+    """Its output is the layer's; None for a layer that ends with a residual sum."""
+
+
+_LLAMA_NORMS = LayerNorms("post_attention_layernorm")
+_OPT_NORMS = LayerNorms("final_layer_norm")
+_OPT_POST_NORMS = LayerNorms("self_attn_layer_norm", "final_layer_norm")
+_BERT_NORMS = LayerNorms("attention.output.LayerNorm", "output.LayerNorm")
+NORMS: Mapping[str, LayerNorms] = {
+    "llama": _LLAMA_NORMS,
+    "mistral": _LLAMA_NORMS,
+    "qwen2": _LLAMA_NORMS,
+    "qwen3": _LLAMA_NORMS,
+    "opt": _OPT_NORMS,
+    "bert": _BERT_NORMS,
+    "roberta": _BERT_NORMS,
+}
 _LAYER = re.compile(r"\.layers?\.(\d+)\.(.+)$")
 
 
@@ -70,6 +95,13 @@ class Site:
     def key(self) -> str:
         """Name free of dots, for parameter dictionaries: `l3_q`."""
         return f"l{self.layer}_{self.role}"
+
+    @property
+    def layer_path(self) -> str:
+        """Module path of the layer that the matrix is part of."""
+        match = _LAYER.search(self.path)
+        assert match is not None
+        return self.path[: match.start(2) - 1]
 
 
 def roles_of(base: nn.Module) -> tuple[str, ...]:
@@ -104,6 +136,19 @@ def find_sites(base: nn.Module, targets: Sequence[str]) -> tuple[Site, ...]:
             )
     sites = [site for name, module in base.named_modules() if (site := _site(name, module, paths, config)) and site.role in targets]
     return tuple(sorted(sites, key=lambda s: (s.layer, targets.index(s.role))))
+
+
+def layer_norms(base: nn.Module) -> LayerNorms:
+    """Return where the layers of a model's architecture have their normalisations.
+
+    Raises:
+        ModelError: an architecture whose roles are not known.
+    """
+    _paths(base)
+    config: Any = base.config
+    if config.model_type == "opt" and not config.do_layer_norm_before:
+        return _OPT_POST_NORMS
+    return NORMS[config.model_type]
 
 
 def _paths(base: nn.Module) -> Mapping[str, str]:

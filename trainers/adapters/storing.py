@@ -31,6 +31,8 @@ class AdapterDocument(BaseModel):
     targets: tuple[str, ...]
     scale: float = 1.0
     also_train: tuple[str, ...] = ()
+    num_labels: int | None = None
+    """Outputs of the classification head, where the adapter has one."""
     init_seed: int = 0
     """Restores frozen random parts, which are drawn again instead of being stored."""
 

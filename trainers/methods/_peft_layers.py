@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
@@ -86,7 +86,7 @@ class PeftTuner(Method):
         for position, (key, value) in enumerate(self.capacity.items()):
             if isinstance(default_of(self.card.name, key), float):
                 if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
-                    raise CapacityError(f"{self.card.name}: {key} {value!r} is not valid. Valid: a number between 0 and 1")
+                    raise CapacityError(f"{self.card.name}: {key} {value!r} is not valid. Valid: a number between 0 and 1", key, ())
             elif self.tuner.within_side and position == 0:
                 smallest = min(min(s.in_features, s.out_features) for s in self.sites)
                 self.rank_within(key, smallest, "the smaller side of the smallest adapted matrix")
@@ -197,7 +197,12 @@ class NormTuner(PeftTuner):
     """Trains the normalisation layers, wherever the sweep's targets are."""
 
     def _targets(self, base: nn.Module) -> dict[str, Any]:
-        return {"target_modules": norm_modules(base)}
+        self._norms = frozenset(norm_modules(base))
+        return {"target_modules": sorted(self._norms)}
+
+    def extra_names(self, names: Sequence[str]) -> Sequence[str]:
+        """Leave the norms out: HF PEFT has copies of them."""
+        return [name for name in names if name.rpartition(".")[0] not in self._norms]
 
 
 class AttentionTuner(PeftTuner):
@@ -252,22 +257,12 @@ class AdaLora(PeftTuner):
         self.settings["total_step"] = self.settings["tinit"] + self.settings["tfinal"] + 2
         return super()._config(base)
 
-    def build(self, base: nn.Module) -> None:
-        """Inject the layers, and keep each parameter's last gradient: the allocator needs it after the optimiser's step."""
-        super().build(base)
-        self._gradients: dict[nn.Parameter, Tensor | None] = {}
-        for parameter in self.parameters():
-            parameter.register_post_accumulate_grad_hook(self._keep)
-
     def _register(self) -> None:
         # On the meta device HF PEFT leaves the bookkeeping of ranks marked as trainable.
         for name, parameter in self.peft_model.named_parameters():
             if ".ranknum." in name:
                 parameter.requires_grad_(False)
         super()._register()
-
-    def _keep(self, parameter: Tensor) -> None:
-        self._gradients[parameter] = parameter.grad  # type: ignore[index]
 
     def before_step(self, step: int, steps: int) -> None:
         """Tell the allocator the number of steps.
@@ -280,16 +275,15 @@ class AdaLora(PeftTuner):
             raise CapacityError(f"{self.card.name}: tinit {config.tinit} and tfinal {config.tfinal} leave no step of {steps} to prune in")
         config.total_step = steps
 
+    def complete(self, taken: int, steps: int) -> bool:
+        """Tell whether pruning is over."""
+        return bool(taken >= steps - self.config.tfinal)
+
     def after_step(self, step: int, steps: int) -> None:
         """Update the importance of each rank and prune, by the gradients of the step just taken."""
-        if not self._gradients or (step + 1 == steps - self.config.tfinal and not self.peft_model.base_model.rankallocator.ipt):
-            return
-        for parameter, gradient in self._gradients.items():
-            parameter.grad = gradient
-        self.peft_model.base_model.update_and_allocate(step + 1)
-        for parameter in self._gradients:
-            parameter.grad = None
-        self._gradients.clear()
+        allocator = self.peft_model.base_model.rankallocator
+        if step + 1 < steps - self.config.tfinal or allocator.ipt or self.config.rank_pattern:
+            self.peft_model.base_model.update_and_allocate(step + 1)
 
     def training_state(self) -> dict[str, Tensor]:
         """Return the smoothed importances of the allocator, and the masks that it last set."""

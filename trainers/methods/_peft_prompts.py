@@ -13,6 +13,7 @@ from peft import PeftConfig
 from torch import Tensor, nn
 
 from search_spaces.errors import NotApplicableError
+from trainers.adapters.virtual_tokens import embedded, filled_cache
 from trainers.methods._peft_layers import ADAPTER, PeftTuner
 
 
@@ -33,17 +34,11 @@ class PromptTuner(PeftTuner):
 
     def with_virtual_tokens(self, base: nn.Module, inputs: dict[str, Any]) -> dict[str, Any]:
         """Return the inputs with a filled cache, or with embeddings (B, n + T, d) in place of token ids."""
-        tokens_BT = inputs["input_ids"]
-        prompt = self.peft_model.get_prompt(len(tokens_BT))
-        if not isinstance(prompt, Tensor):
-            return inputs | {"past_key_values": _continued(inputs.get("past_key_values"), prompt)}
-        embed: Any = base.get_input_embeddings
-        text_BTd = embed()(tokens_BT)
-        inputs = {name: value for name, value in inputs.items() if name != "input_ids"}
-        inputs["inputs_embeds"] = torch.cat([prompt.to(text_BTd.dtype), text_BTd], 1)
-        inputs["position_ids"] = (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)
-        inputs["logits_to_keep"] = inputs.get("logits_to_keep") or tokens_BT.shape[1]
-        return inputs
+        prompt = self.peft_model.get_prompt(len(inputs["input_ids"]))
+        if isinstance(prompt, Tensor):
+            return embedded(base, inputs, prompt)
+        layers = [(layer.keys, layer.values) for layer in prompt.layers]
+        return inputs | {"past_key_values": filled_cache(inputs.get("past_key_values"), layers)}
 
     def stored(self) -> dict[str, Tensor]:
         """Return the virtual tokens themselves, as HF PEFT saves them: an encoder that made them serves training only."""
@@ -63,12 +58,3 @@ class PromptTuner(PeftTuner):
             self.config.inference_mode = True
         else:
             super().restore(state)
-
-
-def _continued(given: Any, prompt: Any) -> Any:
-    """Return the prompt's cache, or the caller's empty one filled from it."""
-    if given is None:
-        return prompt
-    for number, layer in enumerate(prompt.layers):
-        given.update(layer.keys, layer.values, number)
-    return given

@@ -162,8 +162,8 @@ def test_adalora_prunes_to_its_target(base: nn.Module) -> None:
             assert penalty is not None
             (loss_of(model) + penalty).backward()
             optimizer.step()
-            optimizer.zero_grad()
             model.method.after_step(step, steps)
+            optimizer.zero_grad()
         kept = sum(int(p.count_nonzero()) for p in model.method.get_submodule("lora_E").parameters())
     assert kept == target * 4
 

@@ -1,0 +1,130 @@
+"""Hadamard adapter: an elementwise product and a shift on the attention's output.
+
+Shapes: B batch, T tokens, i in_features, o out_features, d the width of the adapted side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from search_spaces.errors import CapacityError
+from trainers.adapters.copies import NORMS, ParameterCopies, in_head
+from trainers.adapters.method import Method, Side
+from trainers.adapters.sites import Site, layer_norms
+from trainers.api import MethodCard, Setting
+
+
+class Hadamard(Method):
+    """`A' = w ⊙ A + b` on the self-attention's output A, with the normalisation after the attention (Chen et al. 2023, arXiv 2407.11033).
+
+    w starts at ones and b at zeros, one pair per adapted layer; the normalisation's own parameters are trained as well. There is no public
+    code, and three points are choices here:
+
+    * `placement`: whether A stands before or after the attention's output matrix is ambiguous; before is what HF BERT calls the output
+      of its self-attention.
+    * `which`: the paper adapts 8 of 12 layers without naming them in what is public; the top ones by default.
+    * `head_share`: on a classifier the paper trains the head alone first, then freezes it and trains the adapters; the split of the steps
+      is not known. Both stages run under one learning-rate schedule. A base without a classification head has the second stage only.
+    """
+
+    card = MethodCard(
+        name="hadamard",
+        family="scaling",
+        reference="arXiv 2407.11033",
+        source="the abstract and equations of the reference; no public code",
+        capacity=("layers",),
+        settings={
+            "placement": Setting("before_output", ("before_output", "after_output"), "side of the attention's output matrix"),
+            "which": Setting("top", ("top", "bottom"), "end of the model from which `layers` are counted"),
+            "head_share": Setting(0.5, doc="share of the steps, between 0 and 1, that train a classification head alone at first"),
+        },
+        default_targets=("o",),
+        reads=("learning_rate",),
+        trains_extra=(NORMS,),
+    )
+    drops_input: ClassVar[bool] = False
+
+    @classmethod
+    def roles(cls, targets: Sequence[str], settings: Mapping[str, Any], present: Sequence[str]) -> tuple[str, ...]:
+        """Return the attention's output matrix: the position is part of the definition."""
+        return ("o",)
+
+    def build(self, base: nn.Module) -> None:
+        """Create one pair of vectors per adapted layer, and copies of the normalisations after the attention.
+
+        Raises:
+            CapacityError: more layers than the model has, or a share of the steps that leaves one stage out.
+        """
+        if not 0 < self.settings["head_share"] < 1:
+            share = self.settings["head_share"]
+            raise CapacityError(f"hadamard: head_share {share!r} is not valid. Valid: a number between 0 and 1", "head_share", ())
+        count = self.rank_within("layers", len(self.sites), "the model's layers")
+        self.sites = self.sites[-count:] if self.settings["which"] == "top" else self.sites[:count]
+        self.before_output = self.settings["placement"] == "before_output"
+        widths = {s.key: s.in_features if self.before_output else s.out_features for s in self.sites}
+        self.factor = nn.ParameterDict({key: torch.empty(width) for key, width in widths.items()})
+        self.shift = nn.ParameterDict({key: torch.empty(width) for key, width in widths.items()})
+        own = dict(base.named_parameters())
+        norms = {f"{site.layer_path}.{layer_norms(base).after_attention}" for site in self.sites}
+        self.copies: ParameterCopies = ParameterCopies(own, [name for name in own if name.rpartition(".")[0] in norms])
+        self.has_head = any(in_head(name) for name in own)
+        self.has_bias = all(f"{site.path}.bias" in own for site in self.sites)
+
+    def initialise(self, generator: torch.Generator, base: nn.Module) -> None:
+        """Start as the identity, from the base's normalisations; nothing is drawn."""
+        for site in self.sites:
+            nn.init.ones_(self.factor[site.key])
+            nn.init.zeros_(self.shift[site.key])
+        self.copies.take(dict(base.named_parameters()))
+
+    def sides(self, site: Site) -> tuple[Side, ...]:
+        """Return the side of the output matrix that is adapted."""
+        return ("input",) if self.before_output else ("output",)
+
+    def enter(self, x_BTi: Tensor, site: Site) -> Tensor:
+        """Return `w ⊙ x + b`."""
+        return torch.addcmul(self.shift[site.key], self.factor[site.key], x_BTi)
+
+    def transform(self, x_BTi: Tensor, y_BTo: Tensor, site: Site) -> Tensor:
+        """Return `w ⊙ y + b`."""
+        return torch.addcmul(self.shift[site.key], self.factor[site.key], y_BTo.to(x_BTi.dtype))
+
+    # ------------------------------------------------------------------------------------------------------------ stages
+
+    def before_step(self, step: int, steps: int) -> None:
+        """Freeze the adapters while the head is trained alone."""
+        self.requires_grad_(not self._trains_head_alone(step, steps))
+
+    def trains_head(self, step: int, steps: int) -> bool:
+        """Tell whether this step belongs to the first stage; the head is frozen in the second."""
+        return self._trains_head_alone(step, steps)
+
+    def _trains_head_alone(self, step: int, steps: int) -> bool:
+        return self.has_head and step < int(self.settings["head_share"] * steps)
+
+    # ----------------------------------------------------------------------------------------------------------- merging
+
+    def unmergeable(self) -> str | None:
+        """Return the reason on a base whose attention's output matrix has no bias that could hold the shift."""
+        return None if self.has_bias else "the attention's output matrix of this base has no bias to hold its shift"
+
+    def merged(self, base: nn.Module) -> dict[str, Tensor]:
+        """Return the output matrices with scaled columns (or rows), their biases with the shift, and the normalisations."""
+        changed = self.copies.cast()
+        for site in self.sites:
+            own = base.get_submodule(site.path)
+            factor, shift = self.factor[site.key], self.shift[site.key]
+            weight, bias = own.get_parameter("weight").to(factor.dtype), own.get_parameter("bias").to(factor.dtype)
+            if self.before_output:
+                new = {"weight": weight * factor, "bias": bias + weight @ shift}
+            else:
+                new = {"weight": weight * factor[:, None], "bias": bias * factor + shift}
+            changed |= {f"{site.path}.{leaf}": tensor.to(own.get_parameter(leaf).dtype) for leaf, tensor in new.items()}
+        return changed
+
+
+METHOD = Hadamard
