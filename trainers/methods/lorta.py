@@ -1,26 +1,15 @@
-"""LoRTA: one five-way CP tensor for the updates of all layers, matrices and heads.
-
-Shapes: d hidden size, h heads, j head size (d = h j), l layers, m adapted matrices per layer, r rank.
-"""
+"""LoRTA: one five-way CP tensor for the updates of all layers, matrices and heads."""
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
-
-from search_spaces.errors import NotApplicableError
-from trainers.adapters.method import Method, kaiming_uniform_
-from trainers.adapters.sites import Site
-from trainers.api import MethodCard, Setting
+from trainers.adapters.five_way import SETTINGS, FiveWay
+from trainers.api import MethodCard
 
 
-class Lorta(Method):
-    """`D = A diag(C_m[m] ⊙ C_l[l]) K^T` with `K[k j] = C_h[k] ⊙ B[:, j]` shared by all sites (Hounie et al., arXiv 2410.04060).
+class Lorta(FiveWay):
+    """`D = A diag(C_m[m] ⊙ C_l[l]) K^T`, K the Khatri-Rao product of C_h and B, on attention projections (arXiv 2410.04060).
 
-    K (d, r) is contracted once per forward pass, so a site costs what LoRA of the same rank costs. Where the head axis stands is
-    contradictory in the published code and therefore a setting: `peft` puts it on the input of every matrix (`y += s x D^T`),
-    `lit_gpt` on the output (`y += s x D`), `semantic` where the attention's heads are (output of q, k, v; input of o).
-    B starts at zero; A at U(±1/√r); C_h, C_l and C_m at U(±√(6/r)), the published Kaiming initialisation with `init_scale` 0.
+    Its orientation, scaling and initialisation are those of `trainers.adapters.five_way.FiveWay`.
     """
 
     card = MethodCard(
@@ -29,81 +18,12 @@ class Lorta(Method):
         reference="arXiv 2410.04060",
         source="ihounie/lorta@fa13dcb peft/src/peft/tuners/lorta, instruction_tuning/lit_gpt/lora.py",
         capacity=("rank",),
-        settings={
-            "orientation": Setting("peft", ("peft", "lit_gpt", "semantic"), "axis of each matrix that carries the heads"),
-            "alpha": Setting(16.0, doc="numerator of the scaling α/r; 16 in the published LLaMA runs, 1 in the GLUE script"),
-        },
+        settings=SETTINGS,
         default_targets=("q", "k", "v", "o"),
         trains_at_start=("head_dim",),
         packable=True,
         exports_lora=True,
     )
-
-    def build(self, base: nn.Module) -> None:
-        """Create the five factors.
-
-        Raises:
-            NotApplicableError: matrices that are not square in the hidden size, or with fewer heads than the query has.
-        """
-        self.hidden, self.heads = self._common_shape()
-        self.rank = self.rank_within("rank", self.hidden, "the hidden size")
-        self.scaling = self.scale * self.settings["alpha"] / self.rank
-        self.layer_index = {layer: n for n, layer in enumerate(sorted({s.layer for s in self.sites}))}
-        self.role_index = {role: n for n, role in enumerate(dict.fromkeys(s.role for s in self.sites))}
-        self.hidden_dim = nn.Parameter(torch.empty(self.hidden, self.rank))
-        self.head_dim = nn.Parameter(torch.empty(self.rank, self.hidden // self.heads))
-        self.head = nn.Parameter(torch.empty(self.heads, self.rank))
-        self.layer = nn.Parameter(torch.empty(len(self.layer_index), self.rank))
-        self.matrix = nn.Parameter(torch.empty(len(self.role_index), self.rank))
-
-    def _common_shape(self) -> tuple[int, int]:
-        hidden, heads = self.sites[0].in_features, self.sites[0].query_heads
-        for site in self.sites:
-            if site.role not in ("q", "k", "v", "o"):
-                raise NotApplicableError(
-                    f"lorta is defined for attention projections, not for role {site.role!r}. Valid targets: q, k, v, o"
-                )
-            if site.heads != site.query_heads:
-                raise NotApplicableError(
-                    f"lorta is not defined for role {site.role!r} under grouped-query attention: it has {site.heads} heads, the "
-                    f"queries {site.query_heads}. Fix: targets: [q, o]"
-                )
-            if (site.in_features, site.out_features) != (hidden, hidden):
-                raise NotApplicableError(
-                    f"lorta needs matrices of hidden size x hidden size; {site.path} is {site.out_features} x {site.in_features}"
-                )
-        return hidden, heads
-
-    def initialise(self, generator: torch.Generator, base: nn.Module) -> None:
-        """Draw A, C_h, C_l and C_m with fan-in r; set B to zero."""
-        kaiming_uniform_(self.hidden_dim, self.rank, generator)
-        nn.init.zeros_(self.head_dim)
-        for factor in (self.head, self.layer, self.matrix):
-            kaiming_uniform_(factor, self.rank, generator, a=0)
-
-    def prepare(self) -> None:
-        """Contract the Khatri-Rao product K (d, r) of the head factors."""
-        self._shared_dr = (self.head[:, None, :] * self.head_dim.T[None]).reshape(self.hidden, self.rank)
-
-    def factors(self, site: Site) -> tuple[Tensor, Tensor]:
-        """Return the pair of LoRA factors of one site: (K^T, A diag c) with heads on the input, (A^T, K diag c) on the output."""
-        into_dr, out_of_dr, c_r = self._ends(site)
-        return into_dr.T, out_of_dr * c_r
-
-    def code(self, x_BTi: Tensor, site: Site) -> tuple[Tensor, Tensor]:
-        """Return `(x K) ⊙ c` and A, or the same with K and A exchanged: no product of size d x r per site."""
-        into_dr, out_of_dr, c_r = self._ends(site)
-        return (x_BTi @ into_dr) * c_r, out_of_dr
-
-    def _ends(self, site: Site) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the factor on the input (d, r), the one on the output (d, r), and the site's coefficients c (r)."""
-        c_r = self.scaling * self.matrix[self.role_index[site.role]] * self.layer[self.layer_index[site.layer]]
-        ends = (self._shared_dr, self.hidden_dim) if self._heads_on_input(site.role) else (self.hidden_dim, self._shared_dr)
-        return *ends, c_r
-
-    def _heads_on_input(self, role: str) -> bool:
-        orientation = self.settings["orientation"]
-        return orientation == "peft" or (orientation == "semantic" and role == "o")
 
 
 METHOD = Lorta

@@ -17,7 +17,7 @@ from trainers.adapters.attach import attached
 from trainers.adapters.snapshot import fingerprint
 from trainers.export import export
 from trainers.models import BaseModel, load
-from trainers.registry import bridged_names, method_type
+from trainers.registry import bridged_names, method_names, method_type
 
 IDS = torch.randint(0, 256, (2, 9), generator=torch.Generator().manual_seed(1))
 MASK = torch.ones_like(IDS)
@@ -28,6 +28,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "peft/trainable_tokens": {"token_indices": [0, 7, 200, 255]},
     "peft/vblora": {"vector_length": 4},
 }
+NEEDS_A_HEAD = ("lorta_head",)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,13 @@ def read_by_hf_peft(folder: Path) -> Tensor:
 
 @pytest.mark.parametrize(
     ("name", "settings"),
-    [("lora", {}), ("lorta", {}), ("lorta", {"orientation": "lit_gpt"}), ("peft/lora", {}), ("peft/lora", {"use_dora": True})],
+    [
+        *((name, {}) for name in method_names() if method_type(name).card.exports_lora and name not in NEEDS_A_HEAD),
+        ("lorta", {"orientation": "lit_gpt"}),
+        ("aurora", {"variant": "tk"}),
+        ("peft/lora", {}),
+        ("peft/lora", {"use_dora": True}),
+    ],
 )
 @pytest.mark.parametrize("form", ["lora", "peft"])
 def test_low_rank_methods_become_lora_folders(base: BaseModel, tmp_path: Path, name: str, settings: Any, form: str) -> None:
