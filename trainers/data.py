@@ -11,11 +11,12 @@ import pyarrow as pa
 
 from search_spaces.errors import DataError
 from search_spaces.trial import DataRef, Phase, digest
-from trainers.api import Example, Task
+from trainers.api import Example, Form, Task
 from trainers.cache import cached
 from trainers.encoding import EvalItem, EvalSplit, TrainSequence, encode, eval_split, longest, training_sequences
 from trainers.rows import Rows, Split, canonical, read_rows
 from trainers.sampling import SplitIndices, batch_indices, order_digest, split_indices
+from trainers.texts import LabelledText, encode_texts, labelled_texts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EvalItem",
     "EvalSplit",
+    "LabelledText",
     "SplitIndices",
     "TaskData",
     "TrainSequence",
@@ -43,7 +45,7 @@ class TaskData:
 
     def __init__(
         self,
-        train: tuple[TrainSequence, ...],
+        train: tuple[TrainSequence, ...] | tuple[LabelledText, ...],
         selection: EvalSplit,
         digests: dict[str, str],
         read_test: Callable[[], tuple[EvalSplit, str]],
@@ -104,6 +106,7 @@ def load(
     max_length: int,
     max_new_tokens: int,
     cache: Path | None = None,
+    has_head: bool = False,
 ) -> TaskData:
     """Read, split and tokenise the train and selection splits, and prepare to read the test split.
 
@@ -114,19 +117,22 @@ def load(
         max_length: tokens of the longest sequence, what is generated included.
         max_new_tokens: tokens that generation may write.
         cache: folder for the encodings, which processes may share; None keeps none.
+        has_head: whether the model predicts labels with a classification head, or is a causal language model.
 
     Raises:
         DataError: the rows are missing, malformed, or not those that were planned with; or `max_length` is too small.
+        NotApplicableError: the task has no form for such a model.
         StorageError: the cache cannot be written.
     """
-    encoder = _Encoder(task, tokenizer, longest(task, max_length, max_new_tokens), cache)
+    form = task.card.form_on(has_head=has_head)
+    encoder = _Encoder(task, tokenizer, longest(task, max_length, max_new_tokens, form), cache, form)
 
     def read_test() -> tuple[EvalSplit, str]:
         rows = _planned_rows(task, ref, "test")
         picked = split_indices(0, len(rows), 0, 0, ref.test, ref.seed).test
         examples = [rows.example(task, index) for index in picked]
         table = encoder.table("test", examples)
-        return eval_split(examples, table), _content_digest(examples, table)
+        return encoder.split(examples, table), _content_digest(examples, table)
 
     rows = _planned_rows(task, ref, "train")
     _require_training(rows, ref.selection)
@@ -134,22 +140,33 @@ def load(
     train, selection = ([rows.example(task, index) for index in indices] for indices in (picked.train, picked.selection))
     tables = {"train": encoder.table("train", train), "selection": encoder.table("selection", selection)}
     digests = {"train": _content_digest(train, tables["train"]), "selection": _content_digest(selection, tables["selection"])}
-    return TaskData(training_sequences(tables["train"]), eval_split(selection, tables["selection"]), digests, read_test)
+    return TaskData(encoder.training(train, tables["train"]), encoder.split(selection, tables["selection"]), digests, read_test)
 
 
 class _Encoder:
-    """Tokenises the examples of a task, or finds them in the cache."""
+    """Tokenises the examples of a task in one of its forms, or finds them in the cache."""
 
-    def __init__(self, task: Task, tokenizer: PreTrainedTokenizerBase, limit: int, cache: Path | None) -> None:
-        self.task, self.tokenizer, self.limit, self.cache = task, tokenizer, limit, cache
+    def __init__(self, task: Task, tokenizer: PreTrainedTokenizerBase, limit: int, cache: Path | None, form: Form) -> None:
+        self.task, self.tokenizer, self.cache, self.labels = task, tokenizer, cache, form == "label"
+        self.limit = min(limit, tokenizer.model_max_length) if self.labels else limit
         self.tokenizer_digest = _tokenizer_digest(tokenizer) if cache else ""
 
     def table(self, split: str, examples: Sequence[Example]) -> pa.Table:
         """Return the encodings of a split; the cached file is named by all that they depend on."""
-        texts = [[example.prompt, example.target, example.options] for example in examples]
+        texts = [e.texts if self.labels else [e.prompt, e.target, e.options] for e in examples]
         content = digest([self.tokenizer_digest, self.limit, texts]) if self.cache else ""
         name = f"{self.task.card.name}-{split}-{content[:HALF]}"
+        if self.labels:
+            return cached(self.cache, name, lambda: encode_texts(examples, self.tokenizer, self.limit))
         return cached(self.cache, name, lambda: encode(examples, self.tokenizer, self.limit, evaluation=split != "train"))
+
+    def training(self, examples: Sequence[Example], table: pa.Table) -> tuple[TrainSequence, ...] | tuple[LabelledText, ...]:
+        """Return what is trained on."""
+        return labelled_texts(examples, table) if self.labels else training_sequences(table)
+
+    def split(self, examples: Sequence[Example], table: pa.Table) -> EvalSplit:
+        """Return what is evaluated on."""
+        return EvalSplit(tuple(examples), texts=labelled_texts(examples, table)) if self.labels else eval_split(examples, table)
 
 
 def _checked(task: Task, source: str, split: Split, selection: int) -> str:
@@ -199,15 +216,22 @@ def _rows_digest(rows: Rows) -> str:
 
 def _content_digest(examples: Sequence[Example], table: pa.Table) -> str:
     """Return the digest of what a model reads of a split, and of what it is scored against."""
-    content = hashlib.sha256(digest([[example.id, example.references, example.answers] for example in examples]).encode())
+    content = hashlib.sha256(digest([[e.id, e.references, e.answers, *_labels(e)] for e in examples]).encode())
     # As one chunk: where a file is cut into chunks is no content.
     whole = table.combine_chunks()
     for name in ("example", "kind", "targets"):
-        content.update(whole[name].to_numpy().tobytes())
-    ids = whole["ids"].combine_chunks()
-    content.update(ids.value_lengths().to_numpy().tobytes())
-    content.update(ids.flatten().to_numpy().tobytes())
+        if name in whole.column_names:
+            content.update(whole[name].to_numpy().tobytes())
+    for name in ("ids", "segments"):
+        if name in whole.column_names:
+            numbers = whole[name].combine_chunks()
+            content.update(numbers.value_lengths().to_numpy().tobytes())
+            content.update(numbers.flatten().to_numpy().tobytes())
     return content.hexdigest()
+
+
+def _labels(example: Example) -> list[int | float]:
+    return [] if example.label is None else [example.label]
 
 
 def _tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:

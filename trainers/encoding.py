@@ -16,7 +16,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from search_spaces.errors import DataError
-from trainers.api import Example, Task
+from trainers.api import Example, Form, Task
+from trainers.texts import LabelledText
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -51,21 +52,26 @@ class EvalItem:
 
 @dataclass(frozen=True)
 class EvalSplit:
-    """A split to evaluate on; all three have one entry per example, in the same order."""
+    """A split to evaluate on; what is not empty has one entry per example, in the same order."""
 
     examples: tuple[Example, ...]
-    items: tuple[EvalItem, ...]
-    sequences: tuple[TrainSequence, ...]
+    items: tuple[EvalItem, ...] = ()
+    sequences: tuple[TrainSequence, ...] = ()
     """The examples as in training, for the split's loss."""
+    texts: tuple[LabelledText, ...] = ()
+    """What a classification head reads, in place of items and sequences."""
 
 
-def longest(task: Task, max_length: int, max_new_tokens: int) -> int:
+def longest(task: Task, max_length: int, max_new_tokens: int, form: Form | None = None) -> int:
     """Return the number of tokens that an encoded text may have; what generation may write is kept free.
+
+    Args:
+        form: the form of the task; None takes that of causal language models.
 
     Raises:
         DataError: nothing would be left of the prompt.
     """
-    limit = max_length - max_new_tokens if task.card.form == "generate" else max_length
+    limit = max_length - max_new_tokens if (form or task.card.form) == "generate" else max_length
     if limit < 2:
         raise DataError(
             f"training.max_length is {max_length} and training.max_new_tokens {max_new_tokens}: that leaves {limit} tokens for the "

@@ -1,7 +1,4 @@
-"""The DeepSpeed engine: one adapter's optimiser around a resident base.
-
-Shapes: B micro-batch, T tokens, K positions kept at the end, V vocabulary.
-"""
+"""The DeepSpeed engine: one adapter's optimiser around a resident base."""
 
 from __future__ import annotations
 
@@ -9,31 +6,22 @@ import logging
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch._C._distributed_c10d import HashStore
 
+from search_spaces.errors import NotApplicableError
 from search_spaces.trial import Training
 from trainers.adapters.attach import AdaptedModel
+from trainers.batches import Batch, LabelBatch, label_losses
+from trainers.optimizer import OnlineOptimizer
+from trainers.registry import optimizer_type
 from trainers.schedules import learning_rate_factor
 
 NEVER = 1_000_000_000
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Sequences of one micro-batch, padded on the left so that all targets end at the last position."""
-
-    input_ids: Tensor
-    """(B, T)"""
-    attention_mask: Tensor
-    """(B, T)"""
-    targets: Tensor
-    """(B, K) the last K tokens, with -100 where a token is not a target."""
 
 
 def _nothing() -> None:
@@ -79,7 +67,8 @@ class Engine:
 
     Attributes:
         model: the adapted model that is trained.
-        optimizer: the torch optimiser that DeepSpeed steps.
+        optimizer: the torch optimiser that takes the steps.
+        schedule: sets its learning rate; None where it reads none.
     """
 
     def __init__(
@@ -100,25 +89,26 @@ class Engine:
         """
         process_group()
         self.model, self.training = model, training
-        self.optimizer = torch.optim.AdamW(
-            self._groups(head),
-            lr=training.learning_rate,
-            betas=training.betas,
-            eps=training.eps,
-            weight_decay=training.weight_decay,
-        )
+        kind = optimizer_type(training.optimizer)
+        self.optimizer = kind.build(self._groups(head), training)
         self._stepped: Callable[[], None] = _nothing
         self.optimizer.register_step_pre_hook(_leave_out_frozen)
         self.optimizer.register_step_post_hook(lambda *_: self._stepped())
-        schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: learning_rate_factor(training, step, steps))
-        self.schedule = schedule
-        self._engine, *_ = _deepspeed().initialize(
-            model=model,
-            model_parameters=list(model.trainable().values()),
+        self.schedule: torch.optim.lr_scheduler.LambdaLR | None = None
+        if "learning_rate" in kind.card.reads:
+            self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: learning_rate_factor(training, step, steps))
+        # DeepSpeed has one backward pass for a loss; an online optimiser needs one for every output.
+        self._engine = None if isinstance(self.optimizer, OnlineOptimizer) else self._deepspeed_engine(extra)
+
+    def _deepspeed_engine(self, extra: Mapping[str, Any] | None) -> Any:
+        engine, *_ = _deepspeed().initialize(
+            model=self.model,
+            model_parameters=list(self.model.trainable().values()),
             optimizer=self.optimizer,
-            lr_scheduler=schedule,
+            lr_scheduler=self.schedule,
             config=self._config(extra),
         )
+        return engine
 
     def _groups(self, head: Callable[[str], bool]) -> list[dict[str, Any]]:
         named = self.model.trainable()
@@ -143,20 +133,30 @@ class Engine:
             "steps_per_print": NEVER,
         }
 
-    def step(self, batches: Sequence[Batch], target_tokens: int, stepped: Callable[[], None] = _nothing) -> float:
+    @property
+    def learning_rate(self) -> float | None:
+        """The learning rate of the next step; None for an optimiser that reads none."""
+        return None if self.schedule is None else float(self.schedule.get_last_lr()[0])
+
+    def step(self, batches: Sequence[Batch] | Sequence[LabelBatch], weight: int, stepped: Callable[[], None] = _nothing) -> float:
         """Take one optimiser step on the micro-batches of one global batch.
 
         Args:
             batches: all micro-batches.
-            target_tokens: target tokens of the global batch: the loss is the mean over them, however they are split.
-            stepped: called right after the optimiser's step, while the parameters still have their gradients.
+            weight: target tokens, or labels, of the global batch: the loss is the mean over them, however they are split.
+            stepped: called right after the optimiser's step, while the parameters still have their gradients, if it uses any.
 
         Returns:
             The loss.
         """
+        if isinstance(self.optimizer, OnlineOptimizer):
+            loss_sum = self._observe(self.optimizer, batches)
+            stepped()
+            return loss_sum / weight
+        assert self._engine is not None
         total, self._stepped = 0.0, stepped
         for batch in batches:
-            loss = token_losses(self._engine, batch).sum() / target_tokens
+            loss = batch.losses(self._engine).sum() / weight
             total += float(loss.detach())
             penalty = self.model.penalty()
             if penalty is not None:
@@ -165,11 +165,32 @@ class Engine:
             self._engine.step()
         return total
 
+    def _observe(self, optimizer: OnlineOptimizer, batches: Sequence[Batch] | Sequence[LabelBatch]) -> float:
+        """Let an optimiser learn from one example after the other; return the sum of their losses, each before its own step."""
+        total = 0.0
+        for batch in batches:
+            if not isinstance(batch, LabelBatch):
+                raise NotApplicableError(f"the optimiser {self.training.optimizer} learns from labels, not from target tokens")
+            for row in batch.rows():
+                outputs_BC = row.outputs(self.model)
+                if self.model.penalty() is not None:
+                    raise NotApplicableError(
+                        f"{self.model.method.card.name} adds a regulariser to the loss, which the optimiser {self.training.optimizer} "
+                        "does not minimise. Fix: train it with another optimiser"
+                    )
+                total += float(label_losses(outputs_BC.detach(), row.labels).sum())
+                if not math.isfinite(total):
+                    return total
+                optimizer.observe(outputs_BC[0], row.labels[0])
+        return total
+
     def resume(self, state: Mapping[int, Mapping[str, Tensor]], step: int) -> None:
         """Put the optimiser's state and the schedule back to where they were after `step` steps."""
         document = self.optimizer.state_dict()
         document["state"] = {index: dict(values) for index, values in state.items()}
         self.optimizer.load_state_dict(document)
+        if self.schedule is None:
+            return
         self.schedule.last_epoch = step
         for group, base_rate in zip(self.optimizer.param_groups, self.schedule.base_lrs, strict=True):
             group["lr"] = base_rate * self.schedule.lr_lambdas[0](step)
@@ -177,12 +198,5 @@ class Engine:
 
     def close(self) -> None:
         """Release the engine; the base and the adapter stay."""
-        self._engine.destroy()
-
-
-def token_losses(model: nn.Module, batch: Batch) -> Tensor:
-    """Return the cross-entropy of every kept position, (B, K), zero where it is not a target; in fp32."""
-    keep = batch.targets.shape[1]
-    output = model(batch.input_ids, batch.attention_mask, logits_to_keep=keep + 1)
-    logits_BKV = output.logits[:, -keep - 1 : -1].float()
-    return nn.functional.cross_entropy(logits_BKV.transpose(1, 2), batch.targets, ignore_index=-100, reduction="none")
+        if self._engine is not None:
+            self._engine.destroy()

@@ -1,12 +1,13 @@
-"""Evaluation: loss, greedy generation with a stop string, and the choice among options.
+"""Evaluation: loss, greedy generation with a stop string, the choice among options, and the labels of a classification head.
 
 Shapes: B batch, T tokens, n virtual tokens, K kept positions, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,10 +15,11 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from trainers.adapters.attach import AdaptedModel
-from trainers.api import Scores, Task
-from trainers.batching import chunks, left_padded, make_batch
-from trainers.data import EvalItem, EvalSplit, TrainSequence
-from trainers.engine import token_losses
+from trainers.adapters.copies import has_head
+from trainers.api import Prediction, Scores, Task
+from trainers.batches import IGNORED, label_losses, token_losses
+from trainers.batching import chunks, left_padded, make_batch, make_label_batch, right_padded
+from trainers.data import EvalItem, EvalSplit, LabelledText, TrainSequence
 
 ROWS_PER_BATCH = 32
 """Rows of one forward pass; fixed, so that padding, and with it rounding, is the same for every method."""
@@ -28,9 +30,9 @@ class Evaluation:
     """What a split says of an adapter."""
 
     loss: float
-    """Mean over the target tokens."""
+    """Mean over the target tokens, or over the examples where labels are predicted."""
     scores: Scores
-    predictions: list[str]
+    predictions: list[Prediction]
 
 
 Heartbeat = Callable[[], None]
@@ -44,18 +46,45 @@ def evaluate(
     max_new_tokens: int,
     heartbeat: Heartbeat = lambda: None,
 ) -> Evaluation:
-    """Score an adapted model on a split: the task's metrics and the loss on its target tokens.
+    """Score an adapted model on a split: the task's metrics, and the loss on its target tokens or labels.
 
     Args:
         heartbeat: called between batches; may raise to end the evaluation.
     """
+    form = task.card.form_on(has_head=has_head(model.base))
+    predictions: list[Prediction]
     with model.evaluating():
-        loss = _loss(model, tokenizer, split.sequences, heartbeat)
-        if task.card.form == "generate":
-            predictions = _generate(model, tokenizer, split.items, max_new_tokens, heartbeat)
+        if form == "label":
+            loss, predictions = _label(model, tokenizer, split.texts, heartbeat)
         else:
-            predictions = _choose(model, tokenizer, split, heartbeat)
-    return Evaluation(loss, task.score(predictions, [e.references for e in split.examples]), predictions)
+            loss = _loss(model, tokenizer, split.sequences, heartbeat)
+            if form == "generate":
+                predictions = [*_generate(model, tokenizer, split.items, max_new_tokens, heartbeat)]
+            else:
+                predictions = _choose(model, tokenizer, split, heartbeat)
+    scores = task.score(predictions, [e.references for e in split.examples])
+    return Evaluation(loss, replace(scores, metrics=_defined(scores.metrics)), predictions)
+
+
+def _defined(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Score what is undefined, as the correlation of a constant prediction, as worthless: a trial must not win or vanish by it."""
+    return {name: value if math.isfinite(value) else 0.0 for name, value in metrics.items()}
+
+
+def _label(
+    model: AdaptedModel, tokenizer: PreTrainedTokenizerFast, texts: Sequence[LabelledText], heartbeat: Heartbeat
+) -> tuple[float, list[Prediction]]:
+    """Return the mean loss, and every text's class or number."""
+    total, predictions = 0.0, [0.0] * len(texts)
+    for rows in chunks(_by_length([len(text.ids) for text in texts]), ROWS_PER_BATCH):
+        batch = make_label_batch([texts[i] for i in rows], tokenizer.pad_token_id, _device(model))
+        outputs_BC = batch.outputs(model)
+        total += float(label_losses(outputs_BC, batch.labels).sum())
+        found = outputs_BC[:, 0] if batch.labels.is_floating_point() else outputs_BC.argmax(-1)
+        for row, value in zip(rows, found.tolist(), strict=True):
+            predictions[row] = value
+        heartbeat()
+    return total / len(texts), [*predictions]
 
 
 def _loss(model: AdaptedModel, tokenizer: PreTrainedTokenizerFast, sequences: Sequence[TrainSequence], heartbeat: Heartbeat) -> float:
@@ -112,8 +141,8 @@ def _continue(
     return written
 
 
-def _choose(model: AdaptedModel, tokenizer: PreTrainedTokenizerFast, split: EvalSplit, heartbeat: Heartbeat) -> list[str]:
-    chosen = []
+def _choose(model: AdaptedModel, tokenizer: PreTrainedTokenizerFast, split: EvalSplit, heartbeat: Heartbeat) -> list[Prediction]:
+    chosen: list[Prediction] = []
     for example, item in zip(split.examples, split.items, strict=True):
         assert item.options is not None and example.answers is not None
         scores = option_scores(model, item.options, tokenizer.pad_token_id)
@@ -140,7 +169,7 @@ def option_scores(model: AdaptedModel, options: Sequence[TrainSequence], pad: in
         mask_BT = torch.cat([mask_BT.new_ones(len(options), seen), mask_BT], 1)
     logits_BTV = model(ids_BT, mask_BT, past_key_values=cache, use_cache=cache is not None).logits[:, -ids_BT.shape[1] :].float()
     losses_BT = torch.nn.functional.cross_entropy(
-        logits_BTV[:, :-1].transpose(1, 2), targets_BT[:, 1:], ignore_index=-100, reduction="none"
+        logits_BTV[:, :-1].transpose(1, 2), targets_BT[:, 1:], ignore_index=IGNORED, reduction="none"
     )
     return -losses_BT.sum(1) / torch.tensor([o.targets for o in options], device=losses_BT.device)
 
@@ -155,11 +184,10 @@ def _common_prefix(options: Sequence[TrainSequence]) -> int:
 
 
 def _right_padded(rows: Sequence[TrainSequence], pad: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    width = max(len(row.ids) for row in rows)
-    ids_BT = torch.tensor([[*row.ids, *[pad] * (width - len(row.ids))] for row in rows], device=device)
-    mask_BT = torch.tensor([[1] * len(row.ids) + [0] * (width - len(row.ids)) for row in rows], device=device)
-    target_BT = torch.tensor([[i >= len(row.ids) - row.targets and i < len(row.ids) for i in range(width)] for row in rows], device=device)
-    return ids_BT, mask_BT, ids_BT.masked_fill(~target_BT, -100)
+    ids_BT, mask_BT = right_padded([row.ids for row in rows], pad, device)
+    positions = range(ids_BT.shape[1])
+    target_BT = torch.tensor([[i >= len(row.ids) - row.targets and i < len(row.ids) for i in positions] for row in rows], device=device)
+    return ids_BT, mask_BT, ids_BT.masked_fill(~target_BT, IGNORED)
 
 
 def _with_virtual(model: AdaptedModel, mask_BT: Tensor) -> Tensor:

@@ -35,6 +35,7 @@ def export(base: BaseModel, folder: Path, form: str, out: Path) -> None:
         scale=document.scale,
         also_train=document.also_train,
         init_seed=document.init_seed,
+        num_labels=document.num_labels,
     ) as model:
         storing.restore(model, state)
         formats.write(model, form, out, document.model.id, base.tokenizer)

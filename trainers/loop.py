@@ -14,11 +14,12 @@ from torch import Tensor
 
 from search_spaces.trial import Training
 from trainers.adapters.attach import AdaptedModel
-from trainers.api import Progress, Task, Usage
-from trainers.batching import chunks, make_batch
+from trainers.api import Prediction, Progress, Task, Usage
+from trainers.batches import Batch, LabelBatch
+from trainers.batching import chunks, collated
 from trainers.checkpoint import read_checkpoint, write_checkpoint
 from trainers.data import TaskData, batch_indices
-from trainers.engine import Batch, Engine
+from trainers.engine import Engine
 from trainers.evaluate import Evaluation, evaluate
 from trainers.meter import Meter
 from trainers.models import BaseModel
@@ -51,7 +52,7 @@ class State:
     best_key: tuple[float, float] | None = None
     """(criterion, negative loss) of the kept state: larger is better."""
     best_metrics: dict[str, float] = field(default_factory=dict)
-    best_predictions: list[str] = field(default_factory=list)
+    best_predictions: list[Prediction] = field(default_factory=list)
     best_rows: list[dict[str, float]] | None = None
     flops: float | None = None
     """Operations of the first step. A continued trial does not count again: counting takes other kernels, which round differently."""
@@ -117,35 +118,36 @@ class TrainingRun:
 
     def _step(self, engine: Engine) -> None:
         step = self.state.step
-        batches, target_tokens = self._global_batch(self.order[step])
-        rate = float(engine.schedule.get_last_lr()[0])
+        batches, weight = self._global_batch(self.order[step])
+        rate = engine.learning_rate
         self.model.before_step(step, self.steps)
         with self.meter.step(count_operations=step == 0):
-            loss = engine.step(batches, target_tokens, lambda: self.model.method.after_step(step, self.steps))
+            loss = engine.step(batches, weight, lambda: self.model.method.after_step(step, self.steps))
         self.state.flops = self.meter.flops or self.state.flops
         self.state.step += 1
         self.state.record("train/loss", self.state.step, loss)
-        self.state.record("train/learning_rate", self.state.step, rate)
+        if rate is not None:
+            self.state.record("train/learning_rate", self.state.step, rate)
         self._alive(loss)
         if not math.isfinite(loss):
             raise Diverged("the training loss", self.state.step)
 
-    def _global_batch(self, rows: Sequence[int]) -> tuple[list[Batch], int]:
+    def _global_batch(self, rows: Sequence[int]) -> tuple[list[Batch] | list[LabelBatch], int]:
+        """Return the micro-batches of some examples, and what their loss is the mean over; note what they use of the budget."""
         sequences = [self.data.train[i] for i in rows]
         pad, device = self.base.tokenizer.pad_token_id, next(self.base.model.parameters()).device
         micro = self.training.micro_batch or self.training.batch_size
-        batches = [make_batch(part, pad, device) for part in chunks(sequences, micro)]
-        target_tokens = sum(int((batch.targets >= 0).sum()) for batch in batches)
+        batches: Any = [collated(part, pad, device) for part in chunks(sequences, micro)]
         usage = self.state.usage
         usage["steps"] += 1
         usage["examples"] += len(sequences)
         usage["text_tokens"] += sum(len(s.ids) for s in sequences)
-        usage["target_tokens"] += target_tokens
+        usage["target_tokens"] += sum(batch.target_tokens for batch in batches)
         usage["virtual_tokens"] += len(sequences) * self.model.method.virtual_tokens()
-        return batches, target_tokens
+        return batches, sum(batch.weight for batch in batches)
 
     def _evaluate(self) -> None:
-        """Evaluate on the selection split; keep the state if it is the best so far. Ties go to the lower loss, then to the earlier step."""
+        """Evaluate on the selection split; keep a complete state if it is the best so far. Ties: the lower loss, then the earlier step."""
         result = self.evaluate(self.data.selection)
         state, step = self.state, self.state.step
         state.usage["evaluations"] += 1
@@ -154,6 +156,8 @@ class TrainingRun:
             state.record(name, step, value)
         if not math.isfinite(result.loss):
             raise Diverged("the selection loss", step)
+        if step < self.steps and not self.model.method.complete(step, self.steps):
+            return
         main = result.scores.metrics[self.task.card.main]
         criterion = {"metric": main, "loss": -result.loss, None: float(step)}[self.training.checkpoint.best]
         if state.best_key is None or (criterion, -result.loss) > state.best_key:

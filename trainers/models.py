@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,8 @@ from transformers import (
 
 from search_spaces.errors import ModelError, suggestion
 from search_spaces.trial import ModelRef, digest
+from trainers.adapters.copies import has_head
+from trainers.locations import cache_root
 from trainers.references import Preset, preset
 from trainers.registry import model_names
 from trainers.tokenizers import byte_level
@@ -40,10 +41,10 @@ class BaseModel:
     tokenizer: Any
     """A fast tokenizer of transformers."""
 
-
-def cache_root() -> Path:
-    """Return the folder of converted weights and tokenised data: `FAIRSWEEP_CACHE`, else `~/.cache/fairsweep`."""
-    return Path(os.environ.get("FAIRSWEEP_CACHE") or Path.home() / ".cache" / "fairsweep")
+    @property
+    def has_head(self) -> bool:
+        """Whether it predicts labels with a classification head; else it writes text."""
+        return has_head(self.model)
 
 
 def config_of(ref: ModelRef) -> Any:
@@ -78,7 +79,7 @@ def load(ref: ModelRef, device: torch.device | str = "cpu") -> BaseModel:
         torch.manual_seed(known.source["random"])
         config = config_of(ref)
         model = _auto_class(config).from_config(config)
-        tokenizer: Any = byte_level()
+        tokenizer: Any = byte_level(classifier=has_head(model))
         model.to(DTYPES[ref.dtype])
     else:
         where, revision = _weights(ref, known)

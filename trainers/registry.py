@@ -1,8 +1,9 @@
-"""Finds methods, tasks and base models by name.
+"""Finds methods, optimisers, tasks and base models by name.
 
-The project's own are the files of `trainers/methods`, `trainers/tasks` and `trainers/presets`: a file's name is its key, and nothing
-is imported before its first use. A file `<prefix>_bridge.py` offers all names `<prefix>/...` of another library. Installed packages
-add theirs through the entry points `fairsweep.methods`, `fairsweep.tasks` and `fairsweep.models`.
+The project's own are the files of `trainers/methods`, `trainers/optimizers`, `trainers/tasks` and `trainers/presets`: a file's name is
+its key, and nothing is imported before its first use. A file `<prefix>_bridge.py` offers all names `<prefix>/...` of another library.
+Installed packages add theirs through the entry points `fairsweep.methods`, `fairsweep.optimizers`, `fairsweep.tasks` and
+`fairsweep.models`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
+import sys
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -20,6 +22,7 @@ from trainers.api import Task
 
 if TYPE_CHECKING:
     from trainers.adapters.method import Method
+    from trainers.optimizer import Optimizer
 
 _HERE = Path(__file__).parent
 _BRIDGE = "_bridge"
@@ -39,6 +42,11 @@ def method_names() -> tuple[str, ...]:
 def bridged_names() -> tuple[str, ...]:
     """List the names that bridges offer, such as those of another library's methods; imports that library."""
     return tuple(sorted(f"{stem.removesuffix(_BRIDGE)}/{name}" for stem in _bridges() for name in _module("methods", stem).names()))
+
+
+def optimizer_names() -> tuple[str, ...]:
+    """List the registry keys of all optimisers."""
+    return _names("optimizers", "*.py")
 
 
 def task_names() -> tuple[str, ...]:
@@ -73,11 +81,48 @@ def method_type(name: str) -> type[Method]:
 
 @cache
 def method_version(name: str) -> str:
-    """Return a hash of the file that implements a method, and of the library that a bridge leads to."""
+    """Return a hash of the files that implement a method, and of the library that a bridge leads to.
+
+    That is its own file and what it uses beyond what every method uses: bases and functions that it shares with some.
+    """
     kind = method_type(name)
     module = inspect.getmodule(kind)
-    content = Path(inspect.getfile(kind)).read_bytes() + str(getattr(module, "LIBRARY_VERSION", "")).encode()
+    assert module is not None
+    own = {module.__name__} | _reached(module.__name__) - _reached("trainers.adapters.method")
+    files = [Path(str(sys.modules[name].__file__)).read_bytes() for name in sorted(own)]
+    content = b"".join(files) + str(getattr(module, "LIBRARY_VERSION", "")).encode()
     return hashlib.sha256(content).hexdigest()[:12]
+
+
+def _reached(start: str) -> set[str]:
+    """Return the modules whose functions and classes a module uses, directly or not, within its package and this one."""
+    packages = {start.partition(".")[0], __package__}
+    found, ahead = set(), [start]
+    while ahead:
+        name = ahead.pop()
+        found.add(name)
+        owners = {getattr(value, "__module__", None) for value in vars(sys.modules[name]).values()}
+        ahead += [o for o in owners - found if isinstance(o, str) and o.partition(".")[0] in packages and o in sys.modules]
+    return found
+
+
+@cache
+def optimizer_type(name: str) -> type[Optimizer]:
+    """Return an optimiser's class.
+
+    Raises:
+        UnknownNameError: no optimiser has this name; the message suggests the nearest.
+        PluginError: an installed package's optimiser cannot be loaded.
+    """
+    if name not in optimizer_names():
+        raise UnknownNameError("optimizer", name, optimizer_names())
+    return _load("optimizers", name)  # type: ignore[no-any-return]
+
+
+@cache
+def optimizer_version(name: str) -> str:
+    """Return a hash of the file that implements an optimiser."""
+    return hashlib.sha256(Path(inspect.getfile(optimizer_type(name))).read_bytes()).hexdigest()[:12]
 
 
 @cache

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.errors import DataError
-from trainers.api import Scores, Task
+from trainers.api import Example, Scores, Task
 from trainers.rows import Rows, read_jsonl
 
 
@@ -29,17 +29,21 @@ def render_file(task: Task, path: Path) -> list[dict[str, Any]]:
     """Render a JSONL file of a task's rows.
 
     Returns:
-        Per row `{"prompt", "options", "target"}`, as the model would see it; `options` is None for generation.
+        Per row `{"prompt", "options", "target"}`, as a causal language model would see it; `options` is None for generation. For a
+        task that encoders do as well, `texts` and `label` are what a classification head sees.
 
     Raises:
         DataError: the file cannot be read or is empty, or a line is malformed; the message names line and field.
     """
     rows = _rows(path)
     examples = [rows.example(task, index) for index in range(len(rows))]
-    return [
-        {"prompt": example.prompt, "options": list(example.options) if example.options else None, "target": example.target}
-        for example in examples
-    ]
+    return [_rendered(example) for example in examples]
+
+
+def _rendered(example: Example) -> dict[str, Any]:
+    options = list(example.options) if example.options else None
+    shown: dict[str, Any] = {"prompt": example.prompt, "options": options, "target": example.target}
+    return shown | ({"texts": list(example.texts), "label": example.label} if example.texts else {})
 
 
 def _rows(path: Path) -> Rows:
@@ -60,6 +64,7 @@ def _name_first_faulty(task: Task, rows: Rows) -> None:
     """Raise the error of the first line that cannot be scored even by itself."""
     for index in range(len(rows)):
         try:
-            task.score([rows[index]["prediction"]], [rows[index]["references"]])
+            # Twice, since a correlation needs two rows.
+            task.score([rows[index]["prediction"]] * 2, [rows[index]["references"]] * 2)
         except DataError as error:
             raise DataError(f"{rows.place(index)}: {error}") from error

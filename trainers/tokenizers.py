@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
+START, END = "<s>", "</s>"
 
-def byte_level() -> PreTrainedTokenizerFast:
-    """Return a tokenizer of 258 tokens: the 256 bytes, `<s>` (256) and `</s>` (257, also the padding)."""
+
+def byte_level(*, classifier: bool = False) -> PreTrainedTokenizerFast:
+    """Return a tokenizer of 258 tokens: the 256 bytes, `<s>` (256) and `</s>` (257, also the padding).
+
+    Args:
+        classifier: whether texts are framed as RoBERTa's are: `<s> text </s>`, and pairs `<s> text </s></s> text </s>`.
+    """
     vocabulary = {symbol: number for number, symbol in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
     core = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     core.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<s>", eos_token="</s>", pad_token="</s>")
+    if classifier:
+        core.add_special_tokens([START, END])
+        start, end = len(vocabulary), len(vocabulary) + 1
+        core.post_processor = processors.RobertaProcessing((END, end), (START, start), add_prefix_space=False)
+    return PreTrainedTokenizerFast(tokenizer_object=core, bos_token=START, eos_token=END, pad_token=END)

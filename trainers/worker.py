@@ -32,10 +32,11 @@ from trainers.adapters import storing
 from trainers.adapters.attach import AdaptedModel, attached
 from trainers.adapters.snapshot import fingerprint
 from trainers.adapters.untuned import Untuned
-from trainers.api import Counts, Example, Job, Outcome, Profile, Progress, Status, Usage
+from trainers.api import Counts, Example, Job, Outcome, Prediction, Profile, Progress, Status, Usage
 from trainers.checkpoint import remove_checkpoint
 from trainers.counting import measured
 from trainers.engine import process_group
+from trainers.locations import cache_root
 from trainers.loop import Diverged, TimeLimit, TrainingRun
 from trainers.meter import Meter, environment, peak_bytes
 from trainers.models import BaseModel
@@ -99,9 +100,15 @@ class Worker:
     def _task_data(self, base: BaseModel, task: str, ref: DataRef, max_length: int, max_new_tokens: int) -> task_data.TaskData:
         key = (task, ref.digest, ref.train, ref.selection, ref.test, ref.seed, base.ref, max_length, max_new_tokens)
         if key not in self._data:
-            cache = models.cache_root() / "data"
+            cache = cache_root() / "data"
             self._data[key] = task_data.load(
-                registry.task(task), ref, base.tokenizer, max_length=max_length, max_new_tokens=max_new_tokens, cache=cache
+                registry.task(task),
+                ref,
+                base.tokenizer,
+                max_length=max_length,
+                max_new_tokens=max_new_tokens,
+                cache=cache,
+                has_head=base.has_head,
             )
         return self._data[key]
 
@@ -182,6 +189,7 @@ class _Recorder:
             also_train=() if method is Untuned else trial.also_train,
             init_seed=trial.seed_of("init"),
             dropout_seed=trial.seed_of("dropout"),
+            num_labels=task.card.num_labels if base.has_head else None,
         ) as model:
             torch.manual_seed(trial.seed_of("dropout"))
             self.counts = measured(model).counts
@@ -231,7 +239,7 @@ class _Recorder:
         small = sum(p.numel() * p.element_size() for p in model.trainable().values()) <= LARGE_ADAPTER_BYTES
         if small or self.trial.phase == "report":
             document = self.trial.model_dump(mode="json", include={"model", "method", "targets", "also_train"})
-            document |= {"scale": self.trial.training.scale, "init_seed": self.trial.seed_of("init")}
+            document |= {"scale": self.trial.training.scale, "init_seed": self.trial.seed_of("init"), "num_labels": model.num_labels}
             self.adapter_bytes = storing.save(model, self.staging / "adapter", document)
 
     def _outcome(self, status: Status, error: str | None) -> Outcome:
@@ -276,7 +284,7 @@ class _Recorder:
         )
 
 
-def _table(split: str, examples: tuple[Example, ...], predictions: list[str], rows: list[dict[str, float]] | None) -> pa.Table:
+def _table(split: str, examples: tuple[Example, ...], predictions: list[Prediction], rows: list[dict[str, float]] | None) -> pa.Table:
     columns: dict[str, Any] = {
         "split": [split] * len(examples),
         "id": [e.id for e in examples],

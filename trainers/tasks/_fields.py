@@ -49,6 +49,36 @@ def texts(row: Mapping[str, Any], name: str) -> list[str]:
     return list(value)
 
 
+def class_index(row: Mapping[str, Any], name: str, classes: int) -> int:
+    """Return a field that must be the index of a class.
+
+    Raises:
+        DataError: the field is missing or no index; so are the labels, -1, of test splits that are not public.
+    """
+    value = field(row, name)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < classes:
+        raise DataError(f"the field '{name}' must be a whole number from 0 to {classes - 1}, not {value!r:.80}")
+    return value
+
+
+def number(row: Mapping[str, Any], name: str, low: float, high: float) -> float:
+    """Return a field that must be a number in low..high.
+
+    Raises:
+        DataError: the field is missing, no number, or out of range.
+    """
+    value = field(row, name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise DataError(f"the field '{name}' must be a number from {low:g} to {high:g}, not {value!r:.80}")
+    return float(value)
+
+
+def row_id(row: Mapping[str, Any], *parts: str) -> str:
+    """Return the hub's number of a row as text, or a hash of its parts where it has none."""
+    index = row.get("idx")
+    return key(*parts) if index is None else str(index)
+
+
 def key(*parts: str) -> str:
     """Return a short content hash: the group of a passage, or the id of a row that has none."""
     return hashlib.sha256("\x1f".join(parts).encode(errors="surrogatepass")).hexdigest()[:16]

@@ -176,3 +176,25 @@ LIFETIMES = (
     (("was founded", "was sold"), "How many years after its founding was the {where} sold?"),
 )
 """How it began and ended, and the question for the years between."""
+
+FILM_QUALITIES = (
+    _words(
+        "bland boring careless clumsy cold confused crude dreary dull feeble flat gloomy hollow lifeless messy shallow sloppy stale "
+        "tedious weak"
+    ),
+    _words(
+        "bold brilliant charming clever delightful fresh funny gentle graceful lively lovely moving playful polished rich sharp smart warm "
+        "wise witty"
+    ),
+)
+"""Blame, and praise."""
+FILM_VERDICTS = (
+    _words("drags_on falls_apart goes_nowhere wastes_its_cast tests_our_patience never_comes_to_life annoys_from_the_start"),
+    _words("moves_us rewards_patience earns_its_laughs stays_with_us lifts_the_heart never_loses_its_way pleases_to_the_end"),
+)
+"""Blame, and praise."""
+FILM_KINDS = _words(
+    "adventure cartoon chase comedy debut documentary drama fable fantasy mystery musical portrait remake romance satire sequel story "
+    "thriller tragedy western"
+)
+FILM_PARTS = _words("actress camera cast composer crew dialogue director editor ending hero heroine music narrator plot script writer")

@@ -127,7 +127,7 @@ class MethodSuite:
         with _attached(case, base) as model:
             disturb(model)
             wanted = _logits(model, ids, mask)
-            if not case.kind.card.mergeable:
+            if model.method.unmergeable() is not None:
                 with pytest.raises(NotApplicableError), merged(model):
                     pass
                 return

@@ -24,10 +24,18 @@ class TaskSuite:
         return registry.task(self.task)
 
     def perfect(self, example: Example) -> Any:
-        """Return a prediction that deserves the full score: the training target, or the option it belongs to."""
+        """Return a prediction that deserves the full score: the label, the training target, or the option it belongs to."""
+        if example.label is not None:
+            return example.label
         if example.options is None or example.answers is None:
             return example.target.strip()
         return example.answers[example.options.index(example.prompt + example.target)]
+
+    def wrong(self, example: Example) -> Any:
+        """Return a prediction that deserves a low score: a number that falls as the label rises, another class, or a wild text."""
+        if example.label is None:
+            return "zzz unlikely"
+        return -example.label if isinstance(example.label, float) else int(example.label == 0)
 
     def test_card_is_complete(self, subject: Task) -> None:
         """The card names the task, its source, revision, licence, citation and metrics."""
@@ -43,7 +51,7 @@ class TaskSuite:
             examples = [subject.example(row) for row in rows]
             assert len(rows) == self.rows
             assert all(field in row for row in rows for field in subject.card.fields)
-            assert all(example.prompt.strip() and example.target.strip() for example in examples)
+            assert all(example.prompt.strip() and example.target.strip() for example in examples) or subject.card.form is None
             assert len({example.id for example in examples}) == len(examples)
 
     def test_embedded_rows_are_deterministic(self, subject: Task) -> None:
@@ -56,9 +64,24 @@ class TaskSuite:
         train, test = ({e.group for e in self._examples(subject, split)} for split in ("train", "test"))
         assert not train & test
 
+    def test_encoders_get_texts_and_labels(self, subject: Task) -> None:
+        """A task of a classification head has one text or a pair, and a class within range, or a number in floating point."""
+        count = subject.card.num_labels
+        assert count or subject.card.form, "the task has no form at all"
+        examples = self._examples(subject, "train")
+        if count is None:
+            assert not any(example.texts or example.label is not None for example in examples)
+            return
+        assert {len(example.texts) for example in examples} in ({1}, {2})
+        assert all(text.strip() for example in examples for text in example.texts)
+        if count == 1:
+            assert all(isinstance(example.label, float) for example in examples)
+        else:
+            assert {example.label for example in examples} == set(range(count))
+
     def test_target_follows_the_prompt(self, subject: Task) -> None:
         """A generated target begins with a space and ends a line; with options, prompt and target make one of them."""
-        for example in self._examples(subject, "train"):
+        for example in self._examples(subject, "train") if subject.card.form else ():
             if subject.card.form == "generate":
                 assert example.options is None
                 assert example.target.startswith(" ") and example.target.endswith("\n")
@@ -72,7 +95,7 @@ class TaskSuite:
         examples = self._examples(subject, "test")
         references = [example.references for example in examples]
         best = subject.score([self.perfect(example) for example in examples], references)
-        worst = subject.score(["zzz unlikely"] * len(examples), references)
+        worst = subject.score([self.wrong(example) for example in examples], references)
         assert best.metrics[subject.card.main] == pytest.approx(1.0)
         assert worst.metrics[subject.card.main] < 0.5
         assert set(best.metrics) == set(subject.card.metrics)

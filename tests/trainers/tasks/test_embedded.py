@@ -12,21 +12,26 @@ from trainers.api import Task
 from trainers.tasks.drop import Drop
 from trainers.tasks.record import Record
 from trainers.tasks.squad import Squad
+from trainers.tasks.sst2 import Sst2
+from trainers.tasks.stsb import Stsb
 
 TASKS: list[Task] = [Squad(), Drop(), Record()]
+LABELLED: list[Task] = [Sst2(), Stsb()]
 every_task = pytest.mark.parametrize("task", TASKS, ids=lambda task: task.card.name)
+labelled_task = pytest.mark.parametrize("task", LABELLED, ids=lambda task: task.card.name)
+all_tasks = pytest.mark.parametrize("task", [*TASKS, *LABELLED], ids=lambda task: task.card.name)
 
 Split = Literal["train", "test"]
 splits = st.sampled_from(["train", "test"])
 
 
-@every_task
+@all_tasks
 @given(split=splits, seed=st.integers(0, 2**31), count=st.integers(1, 20))
 def test_rows_depend_on_split_seed_and_index_alone(task: Task, split: Split, seed: int, count: int) -> None:
     assert task.embedded(split, count + 7, seed)[:count] == task.embedded(split, count, seed)
 
 
-@every_task
+@all_tasks
 @given(seeds=st.tuples(st.integers(0, 1000), st.integers(0, 1000)))
 def test_no_passage_is_in_both_splits_whatever_the_seeds(task: Task, seeds: tuple[int, int]) -> None:
     train = {task.example(row).group for row in task.embedded("train", 40, seeds[0])}
@@ -96,3 +101,19 @@ def test_a_question_cannot_be_answered_by_always_naming_the_same_fact() -> None:
     first = sum(row["answers"]["answer_start"][0] < len(row["context"]) / 3 for row in rows)
     assert 60 < first < 160
     assert len({row["answers"]["text"][0] for row in rows}) > 120
+
+
+@labelled_task
+def test_labelled_rows_differ_and_cover_the_labels(task: Task) -> None:
+    examples = [task.example(row) for row in task.embedded("train", 500, 0)]
+    assert len({example.texts for example in examples}) > 400
+    labels = [example.label for example in examples if example.label is not None]
+    if task.card.num_labels == 1:
+        assert min(labels) < 0.5 and max(labels) > 4.5 and len(set(labels)) > 10
+    else:
+        assert 200 < sum(labels) < 300
+
+
+def test_sentences_that_mean_the_same_score_highest() -> None:
+    for row in Stsb().embedded("train", 300, 0):
+        assert (row["label"] == 5.0) == (row["sentence1"] == row["sentence2"])

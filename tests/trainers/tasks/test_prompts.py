@@ -14,9 +14,11 @@ from trainers.scoring import render_file
 from trainers.tasks.drop import Drop
 from trainers.tasks.record import Record
 from trainers.tasks.squad import Squad
+from trainers.tasks.sst2 import Sst2
+from trainers.tasks.stsb import Stsb
 
 GOLDEN = Path(__file__).resolve().parents[3] / ".." / "shared" / "golden" / "prompts.jsonl"
-TASKS: list[tuple[str, Task]] = [("SQuAD", Squad()), ("DROP", Drop()), ("ReCoRD", Record())]
+TASKS: list[tuple[str, Task]] = [("SQuAD", Squad()), ("DROP", Drop()), ("ReCoRD", Record()), ("SST2", Sst2())]
 
 SQUAD = {
     "id": "1",
@@ -49,7 +51,8 @@ def test_prompts_are_those_of_the_original_templates(name: str, task: Task, tmp_
             assert rendered["options"] is None
         else:
             assert rendered["options"] == entry["final_prompts"]
-            first = entry["candidates"].index(entry["correct_candidate"][0])
+            correct = entry["correct_candidate"]
+            first = entry["candidates"].index(correct[0] if isinstance(correct, list) else correct)
             assert rendered["prompt"] + rendered["target"] == entry["final_prompts"][first]
 
 
@@ -70,6 +73,27 @@ def test_record_fills_every_entity_into_the_query() -> None:
 def test_record_counts_any_of_the_answers_as_right() -> None:
     scores = Record().score(["Ann", "Bo Li"], [["Bo", "Ann"], ["Bo"]])
     assert scores.metrics == pytest.approx({"accuracy": 0.5, "em": 0.5, "f1": (1 + 2 / 3) / 2})
+
+
+def test_sst2_is_completed_by_a_language_model_and_read_by_an_encoder() -> None:
+    example = Sst2().example({"sentence": "a warm film ", "label": 1, "idx": 4})
+    assert example.prompt == "a warm film It was"
+    assert (example.options, example.answers) == (("a warm film It was terrible", "a warm film It was great"), (0, 1))
+    assert (example.target, example.references) == (" great", 1)
+    assert (example.texts, example.label, example.id) == (("a warm film ",), 1, "4")
+
+
+def test_stsb_is_a_pair_and_a_number() -> None:
+    example = Stsb().example({"sentence1": "A b.", "sentence2": "C d.", "label": 5})
+    assert (example.texts, example.label, example.references) == (("A b.", "C d."), 5.0, 5.0)
+    assert isinstance(example.label, float), "a whole number would be taken for a class"
+    assert (example.prompt, example.target, example.options) == ("", "", None)
+
+
+def test_texts_and_labels_are_rendered_for_encoders(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"sentence1": "A b.", "sentence2": "C d.", "label": 1.5}))
+    assert render_file(Stsb(), path) == [{"prompt": "", "options": None, "target": "", "texts": ["A b.", "C d."], "label": 1.5}]
 
 
 def test_rows_of_one_passage_form_a_group() -> None:
@@ -109,6 +133,10 @@ def test_drop_keeps_candidate_answers_as_they_are() -> None:
         (Record(), {**RECORD, "query": "Who?"}, "query"),
         (Record(), {**RECORD, "entities": [1]}, "entities"),
         (Record(), {**RECORD, "answers": []}, "answers"),
+        (Sst2(), {"sentence": "x", "label": -1}, "label"),
+        (Sst2(), {"sentence": "x", "label": True}, "label"),
+        (Stsb(), {"sentence1": "x", "sentence2": "y", "label": 5.1}, "label"),
+        (Stsb(), {"sentence1": "x", "sentence2": "y", "label": "3"}, "label"),
     ],
 )
 def test_a_malformed_field_is_named(task: Task, row: dict[str, Any], field: str) -> None:

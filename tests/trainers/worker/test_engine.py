@@ -8,9 +8,10 @@ import torch
 from search_spaces.trial import Checkpointing, ModelRef, Training
 from trainers import models, registry
 from trainers.adapters.attach import attached
+from trainers.batches import token_losses
 from trainers.batching import make_batch
 from trainers.encoding import TrainSequence
-from trainers.engine import Engine, token_losses
+from trainers.engine import Engine
 from trainers.loop import evaluation_steps, total_steps
 from trainers.schedules import learning_rate_factor
 

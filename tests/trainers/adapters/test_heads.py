@@ -1,0 +1,98 @@
+"""Heads of the size that a task needs, for the length of a trial."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, BertConfig, BertForSequenceClassification
+
+from search_spaces.errors import NotApplicableError
+from search_spaces.trial import ModelRef
+from trainers.adapters import storing
+from trainers.adapters.attach import attached
+from trainers.adapters.snapshot import fingerprint
+from trainers.adapters.untuned import Untuned
+from trainers.counting import count_on
+from trainers.export import export
+from trainers.models import BaseModel, load
+from trainers.registry import method_type
+
+IDS, MASK = torch.tensor([[256, 5, 6, 257]]), torch.ones(1, 4, dtype=torch.int64)
+LORA = method_type("lora")
+RANK = {"capacity": {"rank": 2}, "settings": {}}
+
+
+@pytest.fixture(scope="module")
+def encoder() -> BaseModel:
+    return load(ModelRef(id="micro-bert"), torch.device("cpu"))
+
+
+@pytest.mark.parametrize("num_labels", [1, 2, 5])
+def test_a_trial_has_the_outputs_that_its_task_needs_and_the_base_none_of_it(encoder: BaseModel, num_labels: int) -> None:
+    before, config, labels = fingerprint(encoder.model), encoder.model.config, encoder.model.config.num_labels
+    with attached(encoder.model, LORA, ["q", "v"], num_labels=num_labels, **RANK) as model:
+        assert model(IDS, MASK).logits.shape == (1, num_labels)
+        assert model.base.config.num_labels == num_labels
+        assert all(copy.is_contiguous() for copy in model.head.values)
+        shapes = {name: tuple(copy.shape) for name, copy in model.head.named().items()}
+    assert shapes["classifier.out_proj.weight"] == (num_labels, 16) and shapes["classifier.out_proj.bias"] == (num_labels,)
+    assert shapes["classifier.dense.weight"] == (16, 16)
+    assert fingerprint(encoder.model) == before
+    assert encoder.model.config is config and config.num_labels == labels == 2
+    assert encoder.model(input_ids=IDS, attention_mask=MASK).logits.shape == (1, 2)
+
+
+def test_the_untuned_model_gets_the_same_new_head_every_time(encoder: BaseModel) -> None:
+    found = []
+    for _ in range(2):
+        with attached(encoder.model, Untuned, [], capacity={}, settings={}, num_labels=3) as model:
+            found.append(model(IDS, MASK).logits)
+    assert torch.equal(*found) and found[0].shape == (1, 3)
+
+
+def test_a_head_of_the_right_size_stays_as_it_was_loaded(encoder: BaseModel) -> None:
+    wanted = encoder.model(input_ids=IDS, attention_mask=MASK).logits
+    with attached(encoder.model, Untuned, [], capacity={}, settings={}, num_labels=2) as model, model.evaluating():
+        assert torch.equal(model(IDS, MASK).logits, wanted)
+
+
+def test_a_language_model_has_no_head_to_size() -> None:
+    base = load(ModelRef(id="micro-llama"), torch.device("cpu"))
+    with pytest.raises(NotApplicableError, match="no classification head"):
+        with attached(base.model, LORA, ["q"], num_labels=2, **RANK):
+            pass
+
+
+@pytest.mark.parametrize(("model", "dense"), [("roberta-base", 768 * 768 + 768), ("bert-base", 0)])
+@pytest.mark.parametrize("num_labels", [1, 2, 3])
+def test_heads_are_counted_from_shapes(model: str, dense: int, num_labels: int) -> None:
+    found = count_on(ModelRef(id=model), "lora", ("q", "v"), {"rank": 8}, {}, num_labels=num_labels)
+    assert found.counts.head == dense + 768 * num_labels + num_labels
+    assert found.counts.peak == 294_912
+
+
+@pytest.mark.parametrize(("method", "capacity"), [("lora", {"rank": 2}), ("prompt", {"tokens": 3}), ("prefix", {"tokens": 3})])
+def test_bert_reads_segments(method: str, capacity: dict[str, int]) -> None:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 300}
+    base = BertForSequenceClassification(BertConfig(**sizes, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0))
+    with attached(base, method_type(method), [], capacity=capacity, settings={}, num_labels=1) as model, model.evaluating():
+        one, two = (model(IDS, MASK, token_type_ids=torch.tensor([[0, 0, second, second]])).logits for second in (0, 1))
+    assert one.shape == (1, 1) and not torch.equal(one, two)
+
+
+def test_an_adapter_of_another_head_size_is_stored_and_exported(encoder: BaseModel, tmp_path: Path) -> None:
+    document = {"model": {"id": "micro-bert"}, "method": {"name": "lora", "version": "-", "capacity": {"rank": 2}}, "targets": ["q", "v"]}
+    with attached(encoder.model, LORA, ["q", "v"], num_labels=1, **RANK) as model:
+        with torch.no_grad():
+            for parameter in model.trainable().values():
+                parameter.add_(0.1)
+        storing.save(model, tmp_path / "adapter", document | {"num_labels": model.num_labels})
+        with model.evaluating():
+            wanted = model(IDS, MASK).logits
+    export(encoder, tmp_path / "adapter", "merged", tmp_path / "merged")
+    merged = AutoModelForSequenceClassification.from_pretrained(tmp_path / "merged")
+    assert merged.config.num_labels == 1
+    torch.testing.assert_close(merged(input_ids=IDS, attention_mask=MASK).logits, wanted, rtol=1e-4, atol=1e-5)

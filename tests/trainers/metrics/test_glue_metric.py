@@ -1,0 +1,55 @@
+"""The metrics of GLUE: corner cases."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from search_spaces.errors import DataError
+from trainers.metrics.glue import accuracy, correlations
+
+numbers = st.lists(st.integers(-1000, 1000), min_size=3, max_size=20, unique=True)
+
+
+@given(numbers, st.floats(0.1, 10), st.floats(-5, 5))
+def test_correlations_do_not_depend_on_scale_and_offset(values: list[int], scale: float, offset: float) -> None:
+    up, down = ([sign * scale * value + offset for value in values] for sign in (1, -1))
+    assert correlations(up, values).metrics == pytest.approx({"pearson": 1.0, "spearman": 1.0})
+    assert correlations(down, values).metrics == pytest.approx({"pearson": -1.0, "spearman": -1.0})
+
+
+def test_ties_take_their_average_rank() -> None:
+    # Ranks 1.5, 1.5, 3 against 1, 2, 3: covariance 1.5 / 2, variances 1.5 / 2 and 2 / 2.
+    assert correlations([0, 0, 9], [1, 2, 3]).metrics["spearman"] == pytest.approx(1.5 / math.sqrt(1.5 * 2))
+
+
+@pytest.mark.parametrize(("given_side", "right"), [([1, 1], [1, 2]), ([1, 2], [3.0, 3.0])])
+def test_a_constant_side_has_no_correlation(given_side: list[float], right: list[float]) -> None:
+    assert all(math.isnan(value) for value in correlations(given_side, right).metrics.values())
+
+
+@pytest.mark.parametrize(
+    ("predictions", "references", "words"),
+    [
+        ([1.0], [1.0, 2.0], "1 predictions for 2 references"),
+        ([1.0], [1.0], "two predictions at least"),
+        (["2", 1.0], [1.0, 2.0], "'2' is not a number"),
+        ([math.nan, 1.0], [1.0, 2.0], "nan is not a number"),
+        ([True, 1.0], [1.0, 2.0], "True is not a number"),
+    ],
+)
+def test_what_has_no_correlation_is_refused(predictions: list[Any], references: list[Any], words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        correlations(predictions, references)
+
+
+@pytest.mark.parametrize("wrong", ["great", 1.0, True, None])
+def test_a_class_is_a_whole_number(wrong: Any) -> None:
+    assert accuracy(1, 1) == {"accuracy": 1.0}
+    for pair in ((wrong, 1), (1, wrong)):
+        with pytest.raises(DataError, match="is not the index of a class"):
+            accuracy(*pair)
