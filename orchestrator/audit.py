@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from orchestrator.cells import cell_of
 from orchestrator.fairness import Certificate, Entry, Rule, certify
 from orchestrator.recorded import Implementation, PlannedTrial, RecordedSweep
 from orchestrator.tracking.records import RunRecord
@@ -33,6 +34,7 @@ RULE_OF_PARAM = {
     "method_version": "F12",
     "setting": "F12",
     "optimizer": "F12",
+    "optimizer_settings": "F12",
 }
 """First part of a param's name -> the rule that it concerns; the others are hyper-parameters (F1)."""
 
@@ -76,6 +78,7 @@ def entry_of(sweep: RecordedSweep, trial: Trial, record: RunRecord) -> Entry:
     """Return a run as the fairness rules see it: what was observed, with what the plan recorded of its method."""
     outcome, execution = record.outcome, record.outcome.environment.get("execution")
     method = sweep.plan.implementations.get(trial.label, Implementation(method=trial.method.name))
+    budgets = sweep.plan.spec.budgets
     return Entry(
         trial=trial,
         main=sweep.plan.main_metrics.get(trial.task, ""),
@@ -84,6 +87,8 @@ def entry_of(sweep: RecordedSweep, trial: Trial, record: RunRecord) -> Entry:
         trains_extra=method.trains_extra,
         defaults=method.defaults,
         optimizer=sweep.plan.spec.training.optimizer,
+        budgets=sweep.budgets.get(cell_of(trial), ()),
+        tolerance=budgets.tolerance if budgets else 0.0,
         status=outcome.status,
         usage=outcome.usage,
         data_digests=outcome.data_digests,

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any
 
 from search_spaces.trial import DataRef, ModelRef, Scalar
-from trainers.api import Counts, MethodCard, TaskCard
+from trainers.api import Counts, MethodCard, OptimizerCard, TaskCard
 
 
 class InstalledCatalog:
-    """Methods, tasks and models of this installation."""
+    """Methods, optimisers, tasks and models of this installation."""
 
     def method(self, name: str) -> MethodCard:
         """Return a method's card."""
@@ -25,6 +24,18 @@ class InstalledCatalog:
 
         return registry.method_version(name)
 
+    def optimizer(self, name: str) -> OptimizerCard:
+        """Return an optimiser's card."""
+        from trainers import registry
+
+        return registry.optimizer_type(name).card
+
+    def optimizer_version(self, name: str) -> str:
+        """Return a hash of the code that implements an optimiser."""
+        from trainers import registry
+
+        return registry.optimizer_version(name)
+
     def task(self, name: str) -> TaskCard:
         """Return a task's card."""
         from trainers import registry
@@ -36,6 +47,12 @@ class InstalledCatalog:
         from trainers import references
 
         return references.resolve(ref)
+
+    def has_head(self, model: ModelRef) -> bool:
+        """Tell whether a base model has a classification head."""
+        from trainers.counting import has_head_on
+
+        return has_head_on(ModelRef(id=model.id, revision=model.revision))
 
     def data(self, task: str, source: str, *, train: int, selection: int, test: int, seed: int) -> DataRef:
         """Return a task's data with the digest of its rows."""
@@ -51,17 +68,10 @@ class InstalledCatalog:
         settings: Mapping[str, Any],
         targets: Sequence[str],
         also_train: Sequence[str],
+        num_labels: int | None,
     ) -> Counts:
         """Count what a method trains on a model, on the meta device."""
-        from trainers import registry
-        from trainers.counting import count
+        from trainers.counting import count_on
 
-        base = _shapes(model.id, model.revision)
-        return count(base, registry.method_type(method), targets, capacity, settings, also_train).counts
-
-
-@cache
-def _shapes(model_id: str, revision: str | None) -> Any:
-    from trainers.shapes import shapes
-
-    return shapes(ModelRef(id=model_id, revision=revision))
+        ref = ModelRef(id=model.id, revision=model.revision)
+        return count_on(ref, method, targets, capacity, settings, also_train, num_labels).counts

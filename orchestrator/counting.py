@@ -11,38 +11,49 @@ from search_spaces.errors import CapacityError, UnknownNameError
 from search_spaces.trial import ModelRef
 
 
-def count_document(model: str, method: str, assignments: Sequence[str], targets: Sequence[str]) -> dict[str, Any]:
+def count_document(
+    model: str, method: str, assignments: Sequence[str], targets: Sequence[str], also_train: Sequence[str] = (), task: str | None = None
+) -> dict[str, Any]:
     """Return what `fairsweep count --json` prints.
 
     Args:
         assignments: `key=value` texts: capacity and structural settings.
         targets: roles; empty takes the method's default.
+        also_train: `norms`, `biases`.
+        task: gives the classification head its outputs; None counts the head that the model has.
 
     Raises:
-        UnknownNameError: a model, method, key or role that does not exist.
+        UnknownNameError: a model, method, task, key or role that does not exist.
         CapacityError: a capacity that is missing or cannot be.
-        NotApplicableError: the method's definition does not cover the model.
+        NotApplicableError: the definition of the method, or of the task, does not cover the model.
     """
     from trainers import references, registry
-    from trainers.counting import count
-    from trainers.shapes import shapes
+    from trainers.adapters.choices import checked_capacity
+    from trainers.counting import count_on, has_head_on
 
-    kind = registry.method_type(method)
+    card = registry.method_type(method).card
     ref = references.resolve(ModelRef(id=model))
     given = dict(map(_assignment, assignments))
     for key in given:
-        if key not in kind.card.capacity and key not in kind.card.settings:
-            raise UnknownNameError(f"key of {method}", key, (*kind.card.capacity, *kind.card.settings))
-    capacity = {key: value for key, value in given.items() if key in kind.card.capacity}
-    if kind.card.capacity and not capacity:
-        raise CapacityError(f"the capacity of {method} is missing. Fix: --set {kind.card.capacity[0]}=8")
-    settings = {key: value for key, value in given.items() if key in kind.card.settings}
-    found = count(shapes(ref), kind, targets, capacity, settings)
+        if key not in card.capacity and key not in card.settings:
+            raise UnknownNameError(f"key of {method}", key, (*card.capacity, *card.settings))
+    for key in card.capacity:
+        if key not in given and key not in card.capacity_defaults:
+            raise CapacityError(f"the capacity {key} of {method} is missing. Fix: --set {key}=8")
+    capacity = checked_capacity(card, {key: value for key, value in given.items() if key in card.capacity})
+    settings = {key: value for key, value in given.items() if key in card.settings}
+    num_labels = None
+    if task is not None:
+        asked = registry.task(task).card
+        num_labels = asked.num_labels if asked.form_on(has_head=has_head_on(ref)) == "label" else None
+    found = count_on(ref, method, targets, capacity, settings, also_train, num_labels)
     counts = found.counts
+    extras = {"also_train": list(also_train)} if also_train else {}
     return {
         "model": model,
         "method": method,
-        "config": {**capacity, **settings, "targets": list(targets or kind.card.default_targets)},
+        **({"task": task} if task else {}),
+        "config": {**capacity, **settings, "targets": list(found.roles), **extras},
         "trainable": counts.trainable,
         "adapter": counts.peak,
         "head": counts.head,

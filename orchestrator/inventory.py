@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from typing import Any
 
 Rows = list[dict[str, Any]]
 
 
-def methods() -> Rows:
-    """List all methods, those that bridges offer among them."""
+def methods(only: Sequence[str] = ()) -> Rows:
+    """List methods: all, those that bridges offer among them, or the named ones.
+
+    Raises:
+        UnknownNameError: a name that no method has.
+    """
     from trainers import registry
 
-    cards = [registry.method_type(name).card for name in (*registry.method_names(), *registry.bridged_names())]
+    cards = [registry.method_type(name).card for name in (only or (*registry.method_names(), *registry.bridged_names()))]
     return [
         {
             "name": card.name,
@@ -38,6 +42,7 @@ def tasks() -> Rows:
             "name": c.name,
             "title": c.title,
             "form": c.form,
+            "num_labels": c.num_labels,
             "main": c.main,
             "metrics": list(c.metrics),
             "hub": c.hub.path,
@@ -81,6 +86,3 @@ def studies() -> Rows:
         models = [model.id for model in spec.models]
         rows.append({"name": name, "models": models, "tasks": list(spec.tasks), "methods": list(spec.methods)})
     return rows
-
-
-KINDS: Mapping[str, Callable[[], Rows]] = {"methods": methods, "tasks": tasks, "models": models, "studies": studies}

@@ -8,11 +8,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from orchestrator.cells import Cell, cell_of
+from orchestrator.budgets import fit_json
+from orchestrator.cells import Capacity, Cell, cell_of, row_name
 from orchestrator.fairness import Certificate, Entry, certify
-from orchestrator.resolution import Catalog, Refusal, Resolution, Variant, refusals, resolve
+from orchestrator.resolution import Catalog, Refusal, Resolution, refusals, resolve
 from orchestrator.selection import Point, Result, Selection, select_point
 from orchestrator.trials import TrialFactory, cells
+from orchestrator.variants import Variant
 from search_spaces.loading import Reading, read_spec
 from search_spaces.spec import SweepSpec
 from search_spaces.trial import TRIAL_FORMAT, Trial, digest
@@ -29,9 +31,9 @@ class Plan:
         spec: the sweep file.
         digest: SHA-256 of all that changes the sweep's numbers or its board.
         trials: the select phase: the whole grid of every cell, those of one base model together.
-        base_trials: the untuned model's report trials, one per model and task, known from the start.
+        base_trials: the untuned model's report trials, one per model and task that it can do, known from the start.
         cells: what is selected for and reported, in order.
-        refused: cells that a method's definition does not cover.
+        refused: cells that the definition of a method, an optimiser or a task does not cover.
         counts: trainable parameters of every cell.
         certificate: the fairness rules, applied to the plan.
     """
@@ -51,6 +53,20 @@ class Plan:
     def main_metrics(self) -> dict[str, str]:
         """The metric that selects and ranks, by task."""
         return {name: task.card.main for name, task in self.found.tasks.items()}
+
+    @property
+    def tolerance(self) -> float:
+        """Relative distance from a parameter budget up to which a row carries no mark."""
+        return self.spec.budgets.tolerance if self.spec.budgets else 0.0
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the plan may miss: budgets that come to one cell."""
+        shared = {key: [f"{fit.budget:,}" for fit in fits] for key, fits in self.found.fits.items() if len(fits) > 1}
+        return [
+            f"{row_name(label, dict(capacity))} on {model}: the budgets {' and '.join(budgets)} come to this one cell"
+            for (model, label, capacity), budgets in shared.items()
+        ]
 
     @property
     def report_count(self) -> int:
@@ -83,6 +99,10 @@ class Plan:
         variants = {variant.label: variant for variant in self.found.variants}
         return [_entry(trial, variants.get(trial.label), self) for trial in trials]
 
+    def budgets(self, cell: Cell) -> tuple[int, ...]:
+        """Return the parameter budgets that a cell's capacity was solved for."""
+        return tuple(fit.budget for fit in self.found.fits.get((cell.model, cell.label, cell.capacity), ()))
+
     def to_json(self) -> dict[str, Any]:
         """Return what `fairsweep plan --json` prints."""
         by_label = Counter(trial.label for trial in self.trials)
@@ -96,6 +116,8 @@ class Plan:
             "trials_by_method": {variant.label: by_label[variant.label] for variant in self.found.variants},
             "base": {"trials": len(self.base_trials)},
             "main_metrics": self.main_metrics,
+            "budgets": self.spec.budgets.model_dump(mode="json") if self.spec.budgets else None,
+            "notes": self.notes,
             "refused": [asdict(refusal) for refusal in self.refused],
             "certificate": self.certificate.to_json(),
         }
@@ -111,24 +133,33 @@ class Plan:
             "models": [model.model_dump() for model in self.found.models],
             "data": {name: task.data.model_dump(exclude={"source"}) for name, task in self.found.tasks.items()},
             "implementations": {variant.label: _implementation_json(variant) for variant in self.found.variants},
-            "cells": [{**_cell_json(cell), "counts": _counts_json(counts)} for cell, counts in self.counts.items()],
+            "cells": [
+                {**_cell_json(cell), "counts": _counts_json(counts), "budgets": self.budgets(cell)} for cell, counts in self.counts.items()
+            ],
             "select": [_trial_json(trial) for trial in self.trials],
             "base_trials": [_trial_json(trial) for trial in self.base_trials],
         }
 
     def _methods_json(self) -> dict[str, Any]:
-        methods: dict[str, Any] = {
-            variant.label: {"implementation": variant.card.name, "points": len(self.factory.points), "capacities": []}
+        rungs: dict[str, dict[Any, dict[str, Any]]] = {variant.label: {} for variant in self.found.variants}
+        for (model, label, capacity), counts in self.found.counts.items():
+            fits = self.found.fits.get((model, label, capacity), ())
+            rung = rungs[label].setdefault((capacity, tuple(fit.budget for fit in fits)), {"config": dict(capacity), "models": {}})
+            rung["models"][model] = {**_counts_json(counts), "budgets": [fit_json(fit, self.tolerance) for fit in fits]}
+            rung["models"][model]["heads"] = self._heads(model, label, capacity)
+        return {
+            variant.label: {
+                "implementation": variant.card.name,
+                "points": len(self.factory.points),
+                "capacities": [_rung_json(**rung) for rung in rungs[variant.label].values()],
+            }
             for variant in self.found.variants
         }
-        for (model, label, capacity), counts in self.found.counts.items():
-            rungs = methods[label]["capacities"]
-            rung = next((rung for rung in rungs if rung["config"] == dict(capacity)), None)
-            if rung is None:
-                rung = {"config": dict(capacity), "trainable": counts.trainable, "models": {}}
-                rungs.append(rung)
-            rung["models"][model] = _counts_json(counts)
-        return methods
+
+    def _heads(self, model: str, label: str, capacity: Capacity) -> dict[str, int]:
+        """Return the trainable parameters of the classification head by task."""
+        found = ((task, self.counts.get(Cell(model, task, label, capacity))) for task in self.found.tasks)
+        return {task: counts.head for task, counts in found if counts}
 
 
 def make_plan(spec: SweepSpec, catalog: Catalog) -> Plan:
@@ -157,9 +188,9 @@ def _expand(reading: Reading, catalog: Catalog) -> Plan:
     if faults := (*reading.faults, *(fault for fault in found.faults if fault.path not in known)):
         raise reading.refuse(faults)
     factory = TrialFactory(spec, found)
-    counts = {cell: found.counts[key] for cell in cells(found) if (key := (cell.model, cell.label, cell.capacity)) in found.counts}
+    counts = {cell: found.heads[cell] for cell in cells(found) if cell in found.heads}
     trials = tuple(trial for cell in counts for trial in factory.select(cell))
-    base_trials = tuple(factory.base(model, task) for model in found.models for task in found.tasks)
+    base_trials = tuple(factory.base(model, task) for model in found.models for task in found.tasks if (model.id, task) in found.forms)
     plan = Plan(
         spec=spec,
         digest=_digest(spec, trials, base_trials),
@@ -181,7 +212,11 @@ def _digest(spec: SweepSpec, trials: Iterable[Trial], base_trials: Iterable[Tria
     """Hash what the sweep means: its trials, under the labels that the board shows, and how they are searched and reported."""
     select = sorted((trial.label, trial.id) for trial in trials)
     base = sorted(trial.id for trial in base_trials)
-    return digest({"select": select, "base": base, "report_seeds": sorted(spec.seeds.report), "search": spec.search.algorithm})
+    content = {"select": select, "base": base, "report_seeds": sorted(spec.seeds.report), "search": spec.search.algorithm}
+    if spec.budgets is not None:
+        # The trials hold the capacities; rows that are refused, or off their budget, are on the board as well.
+        content["budgets"] = spec.budgets.model_dump(mode="json")
+    return digest(content)
 
 
 def _result(trial: Trial, outcome: Outcome | None, main: str) -> Result:
@@ -196,7 +231,18 @@ def _entry(trial: Trial, variant: Variant | None, plan: Plan) -> Entry:
     if variant is None:
         return Entry(trial, main, Counts(peak=0, stored=0), optimizer=optimizer)
     card = variant.card
-    return Entry(trial, main, plan.counts[cell_of(trial)], card.reads, card.trains_extra, variant.defaults, optimizer)
+    cell = cell_of(trial)
+    return Entry(
+        trial,
+        main,
+        plan.counts[cell],
+        variant.reads,
+        card.trains_extra,
+        variant.defaults,
+        optimizer,
+        budgets=plan.budgets(cell),
+        tolerance=plan.tolerance,
+    )
 
 
 def _trial_json(trial: Trial) -> dict[str, Any]:
@@ -205,6 +251,20 @@ def _trial_json(trial: Trial) -> dict[str, Any]:
 
 def _cell_json(cell: Cell) -> dict[str, Any]:
     return {"label": cell.label, "model": cell.model, "task": cell.task, "capacity": cell.config}
+
+
+def _rung_json(config: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return one capacity of a label; of several models and budgets, the one that is furthest off stands for the rung."""
+    fits = [fit for counts in models.values() for fit in counts["budgets"]]
+    furthest = max(fits, key=lambda fit: abs(fit["off"]), default=None)
+    return {
+        "config": config,
+        "trainable": next(iter(models.values()))["trainable"],
+        "budget": furthest and furthest["budget"],
+        "off": furthest and furthest["off"],
+        "within_tolerance": furthest and furthest["within_tolerance"],
+        "models": models,
+    }
 
 
 def _counts_json(counts: Counts) -> dict[str, int]:
@@ -219,7 +279,8 @@ def _implementation_json(variant: Variant) -> dict[str, Any]:
         "family": card.family,
         "settings": variant.settings,
         "defaults": variant.defaults,
-        "optimizer": variant.optimizer,
-        "reads": list(card.reads),
+        "optimizer": variant.optimizer.name,
+        "optimizer_settings": variant.optimizer_settings,
+        "reads": list(variant.reads),
         "trains_extra": list(card.trains_extra),
     }

@@ -42,6 +42,7 @@ class CountedCell(PlannedCell):
     """A cell with its trainable parameters."""
 
     counts: dict[str, int]
+    budgets: tuple[int, ...] = ()
 
 
 class PlannedTrial(PlannedCell):
@@ -81,10 +82,17 @@ class Training(_Part):
     optimizer: str = "adamw"
 
 
+class Budgets(_Part):
+    """The parameter budgets."""
+
+    tolerance: float
+
+
 class Spec(_Part):
     """The sweep file."""
 
     seeds: Seeds
+    budgets: Budgets | None = None
     training: Training = Training()
 
 
@@ -137,6 +145,11 @@ class RecordedSweep:
         """Trainable parameters of every planned cell, those of the untuned model left out."""
         fields = Counts.model_fields
         return {c.cell: Counts(**{k: v for k, v in c.counts.items() if k in fields}) for c in self.plan.cells}
+
+    @cached_property
+    def budgets(self) -> dict[Cell, tuple[int, ...]]:
+        """The parameter budgets that the cells' capacities were solved for."""
+        return {c.cell: c.budgets for c in self.plan.cells}
 
     @property
     def refused(self) -> list[Refusal]:

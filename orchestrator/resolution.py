@@ -1,14 +1,18 @@
-"""Looking up the names of a sweep file: which methods, tasks and models it means, and what each method trains."""
+"""Looking up the names of a sweep file: which methods, optimisers, tasks and models it means, and what each method trains."""
 
 from __future__ import annotations
 
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from orchestrator.cells import Capacity, frozen_capacity, row_name
+from orchestrator.budgets import solve
+from orchestrator.cells import Capacity, Cell, row_name
+from orchestrator.variants import Variant, read_options
+from search_spaces.capacity import Fit
 from search_spaces.errors import (
     CapacityError,
     DataError,
@@ -17,16 +21,12 @@ from search_spaces.errors import (
     ModelError,
     NotApplicableError,
     UnknownNameError,
-    suggestion,
 )
 from search_spaces.faults import join
 from search_spaces.sections import TrainingSection
 from search_spaces.spec import SweepSpec
 from search_spaces.trial import DataRef, ModelRef, Scalar
-from search_spaces.variants import MethodSection, Option
-from trainers.api import Counts, MethodCard, Setting, TaskCard
-
-Settings = dict[str, Option]
+from trainers.api import Counts, Form, MethodCard, OptimizerCard, TaskCard
 
 
 class Catalog(Protocol):
@@ -38,11 +38,20 @@ class Catalog(Protocol):
     def method_version(self, name: str) -> str:
         """Return a hash of the code that implements a method."""
 
+    def optimizer(self, name: str) -> OptimizerCard:
+        """Return an optimiser's card, or raise UnknownNameError."""
+
+    def optimizer_version(self, name: str) -> str:
+        """Return a hash of the code that implements an optimiser."""
+
     def task(self, name: str) -> TaskCard:
         """Return a task's card, or raise UnknownNameError."""
 
     def model(self, ref: ModelRef) -> ModelRef:
         """Return the same base model with the digest of its weights, or raise UnknownNameError or ModelError."""
+
+    def has_head(self, model: ModelRef) -> bool:
+        """Tell whether a base model predicts labels with a classification head; else it is a causal language model."""
 
     def data(self, task: str, source: str, *, train: int, selection: int, test: int, seed: int) -> DataRef:
         """Return a task's data with the digest of its rows, or raise DataError."""
@@ -55,8 +64,12 @@ class Catalog(Protocol):
         settings: Mapping[str, Any],
         targets: Sequence[str],
         also_train: Sequence[str],
+        num_labels: int | None,
     ) -> Counts:
-        """Count parameters; raise CapacityError, NotApplicableError, or UnknownNameError for a role that the model lacks."""
+        """Count parameters, with a head of so many outputs.
+
+        Raises CapacityError, NotApplicableError, or UnknownNameError for a role that the model lacks.
+        """
 
 
 @dataclass(frozen=True)
@@ -66,24 +79,6 @@ class ResolvedTask:
     card: TaskCard
     data: DataRef
     training: TrainingSection
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A label, resolved."""
-
-    label: str
-    card: MethodCard
-    version: str
-    settings: Settings
-    """Structural settings that differ from the method's defaults."""
-    optimizer: str
-    capacities: tuple[Capacity, ...]
-
-    @property
-    def defaults(self) -> Settings:
-        """The method's default settings."""
-        return {key: setting.default for key, setting in self.card.settings.items()}
 
 
 @dataclass(frozen=True)
@@ -99,6 +94,7 @@ class Refusal:
 
 CountKey = tuple[str, str, Capacity]
 """Model, label, capacity."""
+DEFAULT_OPTIMIZER: str = TrainingSection.model_fields["optimizer"].default
 
 
 @dataclass
@@ -108,7 +104,18 @@ class Resolution:
     models: list[ModelRef] = field(default_factory=list)
     tasks: dict[str, ResolvedTask] = field(default_factory=dict)
     variants: list[Variant] = field(default_factory=list)
+    ladders: dict[tuple[str, str], tuple[Capacity, ...]] = field(default_factory=dict)
+    """The capacities of a label on a model: (model, label) -> capacities."""
+    fits: dict[CountKey, tuple[Fit, ...]] = field(default_factory=dict)
+    """The budgets that a capacity was solved for."""
+    forms: dict[tuple[str, str], Form] = field(default_factory=dict)
+    """How a model does a task, as far as it can: (model, task) -> form."""
+    unfit: dict[tuple[str, str], str] = field(default_factory=dict)
+    """Why a model cannot do a task."""
     counts: dict[CountKey, Counts] = field(default_factory=dict)
+    """Trainable parameters, with the head of the model's first task."""
+    heads: dict[Cell, Counts] = field(default_factory=dict)
+    """The same for every cell that runs, with the head of its own task."""
     not_applicable: dict[CountKey, str] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
 
@@ -124,14 +131,11 @@ def resolve(spec: SweepSpec, catalog: Catalog) -> Resolution:
     found = Resolution()
     _resolve_models(spec, catalog, found)
     _resolve_tasks(spec, catalog, found)
-    for label, section in spec.methods.items():
-        variant = _variant(label, section, spec, catalog, found)
-        if variant is not None:
-            found.variants.append(variant)
+    _resolve_forms(catalog, found)
+    _resolve_methods(spec, catalog, found)
     _refuse_doubles(found)
     for model, variant in itertools.product(found.models, found.variants):
-        for capacity in variant.capacities:
-            _count(model, variant, capacity, spec, catalog, found)
+        _size(model, variant, spec, catalog, found)
     return found
 
 
@@ -166,51 +170,61 @@ def _resolve_tasks(spec: SweepSpec, catalog: Catalog, found: Resolution) -> None
         found.tasks[name] = ResolvedTask(card, data, spec.training_of(name))
 
 
-def _variant(label: str, section: MethodSection, spec: SweepSpec, catalog: Catalog, found: Resolution) -> Variant | None:
-    path = f"methods.{label}"
-    name = section.method or label
+def _resolve_forms(catalog: Catalog, found: Resolution) -> None:
+    """Find out which models can do which tasks; every model must do one at least, and every task be done by one."""
+    for model in found.models:
+        has_head = catalog.has_head(model)
+        for name, task in found.tasks.items():
+            try:
+                found.forms[model.id, name] = task.card.form_on(has_head=has_head)
+            except NotApplicableError as error:
+                found.unfit[model.id, name] = str(error)
+    able, done = ({pair[side] for pair in found.forms} for side in (0, 1))
+    for (model_id, name), reason in found.unfit.items():
+        if name not in done:
+            found.fault("tasks", reason)
+        elif model_id not in able:
+            found.fault("models", f"{model_id!r} can do none of the tasks: {reason}")
+
+
+def _optimizer(path: str, name: str, catalog: Catalog, found: Resolution) -> OptimizerCard | None:
     try:
-        card = catalog.method(name)
+        return catalog.optimizer(name)
     except UnknownNameError as error:
-        found.fault(join(path, "method" if section.method else ""), error)
+        found.fault(path, error)
         return None
-    ladders: dict[str, list[Scalar]] = {}
-    settings: Settings = {}
-    for key, value in section.options.items():
-        if key in card.capacity:
-            if value is None:
-                found.fault(join(path, key), f"null is not a capacity of {name}")
-            else:
-                ladders[key] = value if isinstance(value, list) else [value]
-        elif key in card.settings:
-            if message := _setting_fault(card.settings[key], value):
-                found.fault(join(path, key), message)
-            elif value != card.settings[key].default:
-                settings[key] = value
-        else:
-            valid = (*card.capacity, *card.settings, "method", "optimizer")
-            found.fault(join(path, key), f"{name} has no key {key!r}. {suggestion(key, valid)}")
-    if card.capacity and not ladders:
-        if not any(key in section.options for key in card.capacity):
-            what = f"is missing; the capacity of {name} is given by {' or '.join(card.capacity)}"
-            found.fault(join(path, card.capacity[0]), f"{what}, such as `{card.capacity[0]}: [8]`")
-        return None
-    keys = [key for key in card.capacity if key in ladders]
-    products = itertools.product(*(ladders[key] for key in keys))
-    capacities = tuple(frozen_capacity(dict(zip(keys, values, strict=True))) for values in products)
-    optimizer = section.optimizer or spec.training.optimizer
-    return Variant(label, card, catalog.method_version(name), settings, optimizer, capacities)
 
 
-def _setting_fault(setting: Setting, value: Option) -> str:
-    """Return what is wrong with a setting's value, or nothing."""
-    if setting.choices:
-        return "" if value in setting.choices else f"{value!r} is not valid. Valid: {', '.join(map(repr, setting.choices))}."
-    default = setting.default
-    number = isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool)
-    if default is None or number or type(value) is type(default):
-        return ""
-    return f"{value!r} is not valid: it should be of the kind of the default, {default!r}"
+def _resolve_methods(spec: SweepSpec, catalog: Catalog, found: Resolution) -> None:
+    common = _optimizer("training.optimizer", spec.training.optimizer, catalog, found)
+    for label, section in spec.methods.items():
+        name = section.method or label
+        optimizer = common
+        if section.optimizer is not None:
+            optimizer = _optimizer(join("methods", label, "optimizer"), section.optimizer, catalog, found)
+        try:
+            card = catalog.method(name)
+        except UnknownNameError as error:
+            found.fault(join("methods", label, "method" if section.method else ""), error)
+            continue
+        if optimizer is None:
+            continue
+        solved = card.capacity[0] if card.capacity and spec.budgets else None
+        capacities, settings, faults = read_options(card, optimizer, section.options, solved)
+        for fault in faults:
+            found.fault(join("methods", label, fault.path), fault.message)
+        own = {key: value for key, value in settings.items() if key in card.settings}
+        others = {key: value for key, value in settings.items() if key not in card.settings}
+        found.variants.append(Variant(label, card, _version(name, optimizer, catalog), own, optimizer, others, capacities))
+
+
+def _version(method: str, optimizer: OptimizerCard, catalog: Catalog) -> str:
+    """Return the version of a method's code, and of its optimiser's.
+
+    The default optimiser belongs to the shared code, whose changes raise the trial format: its trials keep their ids.
+    """
+    version = catalog.method_version(method)
+    return version if optimizer.name == DEFAULT_OPTIMIZER else f"{version}+{catalog.optimizer_version(optimizer.name)}"
 
 
 def _refuse_doubles(found: Resolution) -> None:
@@ -218,7 +232,8 @@ def _refuse_doubles(found: Resolution) -> None:
     owners: dict[str, str] = {}
     for variant in found.variants:
         for capacity in variant.capacities:
-            content = repr((variant.card.name, sorted(variant.settings.items()), variant.optimizer, capacity))
+            settings = sorted(variant.settings.items()), sorted(variant.optimizer_settings.items())
+            content = repr((variant.card.name, settings, variant.optimizer.name, capacity))
             owner = owners.setdefault(content, variant.label)
             if owner != variant.label:
                 found.fault(
@@ -227,30 +242,76 @@ def _refuse_doubles(found: Resolution) -> None:
                 )
 
 
-def _count(model: ModelRef, variant: Variant, capacity: Capacity, spec: SweepSpec, catalog: Catalog, found: Resolution) -> None:
-    key = (model.id, variant.label, capacity)
-    roles = spec.roles(model.id)
+def _size(model: ModelRef, variant: Variant, spec: SweepSpec, catalog: Catalog, found: Resolution) -> None:
+    """Count a label on a model at its capacities, or at those that the budgets come to."""
+    heads = _head_sizes(model.id, found)
+    first = next(iter(heads.values()), None)
+
+    def count(capacity: Mapping[str, Scalar], num_labels: int | None = first) -> Counts:
+        return catalog.count(model, variant.card.name, capacity, variant.settings, spec.roles(model.id), spec.also_train, num_labels)
+
+    ladder: list[Capacity] = []
+    for capacity in variant.capacities:
+        with _noted(model, variant, capacity, spec, found):
+            if spec.budgets is None:
+                ladder.append(capacity)
+                found.counts[model.id, variant.label, capacity] = count(dict(capacity))
+            else:
+                solved = solve(variant.card.capacity, capacity, spec.budgets, count)
+                ladder += solved.fits
+                found.fits.update({(model.id, variant.label, key): fits for key, fits in solved.fits.items()})
+                found.counts.update({(model.id, variant.label, key): counts for key, counts in solved.counts.items()})
+                found.not_applicable.update({(model.id, variant.label, key): reason for key, reason in solved.refused.items()})
+    found.ladders[model.id, variant.label] = tuple(ladder)
+    for capacity in ladder:
+        if known := found.counts.get((model.id, variant.label, capacity)):
+            sized = {size: known if size == first else count(dict(capacity), size) for size in set(heads.values())}
+            cells = {Cell(model.id, name, variant.label, capacity): sized[size] for name, size in heads.items()}
+            found.heads |= {cell: counts for cell, counts in cells.items() if not _refusal(cell.model, cell.task, variant, found)}
+
+
+def _head_sizes(model: str, found: Resolution) -> dict[str, int | None]:
+    """Return the outputs of the classification head by task, for the tasks that a model can do; None where it has no head."""
+    forms = {name: found.forms[model, name] for name in found.tasks if (model, name) in found.forms}
+    return {name: found.tasks[name].card.num_labels if form == "label" else None for name, form in forms.items()}
+
+
+def _refusal(model: str, task: str, variant: Variant, found: Resolution) -> str:
+    """Return why a label cannot be run on a task with a model, whatever its capacity, or nothing."""
+    if reason := found.unfit.get((model, task)):
+        return reason
+    return variant.optimizer.refusal(found.forms[model, task], found.tasks[task].card.num_labels, variant.optimizer_settings)
+
+
+@contextmanager
+def _noted(model: ModelRef, variant: Variant, capacity: Capacity, spec: SweepSpec, found: Resolution) -> Iterator[None]:
+    """Note why a capacity cannot be counted: as a refused cell, or as a fault of the file."""
     try:
-        found.counts[key] = catalog.count(model, variant.card.name, dict(capacity), variant.settings, roles, spec.also_train)
+        yield
     except NotApplicableError as error:
-        found.not_applicable[key] = str(error)
+        found.not_applicable[model.id, variant.label, capacity] = str(error)
     except CapacityError as error:
         where = ", ".join(f"{name}={value}" for name, value in capacity)
-        found.fault(_blamed(variant, capacity, str(error)), f"{where + ' on ' if where else ''}{model.id}: {error}")
+        found.fault(_blamed(variant, capacity, error), f"{where + ' on ' if where else ''}{model.id}: {error}")
     except UnknownNameError as error:
         found.fault(f"targets.{model.id}" if isinstance(spec.targets, dict) else "targets", error)
 
 
-def _blamed(variant: Variant, capacity: Capacity, message: str) -> str:
+def _blamed(variant: Variant, capacity: Capacity, error: CapacityError) -> str:
     """Return the path of the key that an error speaks of: the one that it names, or the only one there is."""
     keys = [*dict(capacity), *variant.settings]
-    named = [key for key in keys if re.search(rf"\b{re.escape(key)}\b", message)]
+    named = [key for key in keys if key == error.key or re.search(rf"\b{re.escape(key)}\b", str(error))]
     only = named if len(named) == 1 else [key for key, _ in capacity]
     return join("methods", variant.label, only[0] if len(only) == 1 else "")
 
 
 def refusals(found: Resolution) -> Iterator[Refusal]:
-    """Yield the cells that methods do not cover."""
+    """Yield the cells that methods, optimisers or tasks do not cover."""
     for (model, label, capacity), reason in found.not_applicable.items():
         for task in found.tasks:
             yield Refusal(label, dict(capacity), model, task, reason)
+    variants = {variant.label: variant for variant in found.variants}
+    for model, label, capacity in found.counts:
+        for task in found.tasks:
+            if reason := _refusal(model, task, variants[label], found):
+                yield Refusal(label, dict(capacity), model, task, reason)

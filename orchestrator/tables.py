@@ -20,16 +20,18 @@ def plan(made: Plan) -> list[RenderableType]:
     document = made.to_json()
     phases = document["phases"]
     head = Text(f"{made.spec.name}: {document['trials']} trials, {phases['select']} to select and {phases['report']} to report")
-    table = Table("method", "implementation", "trainable parameters", "grid points", "trials")
+    by_budget = ["budget", "off"] if document["budgets"] else []
+    table = Table("method", "implementation", "trainable parameters", *by_budget, "grid points", "trials")
     for label, method in document["methods"].items():
         rungs = method["capacities"] or [{"config": {}, "models": {}}]
         for number, rung in enumerate(rungs):
             sizes = ", ".join(f"{counts['trainable']:,}" for counts in rung["models"].values()) or "-"
             trials = str(document["trials_by_method"][label]) if number == 0 else ""
-            table.add_row(Text(row_name(label, rung["config"])), Text(method["implementation"]), sizes, str(method["points"]), trials)
-    table.add_row("base", "the untuned model", "0", "-", str(document["base"]["trials"]))
+            met = _met(rung) if by_budget else []
+            table.add_row(Text(row_name(label, rung["config"])), Text(method["implementation"]), sizes, *met, str(method["points"]), trials)
+    table.add_row("base", "the untuned model", "0", *("-" for _ in by_budget), "-", str(document["base"]["trials"]))
     refused = [Text(f"refused: {row_name(r['label'], r['capacity'])} on {r['model']}: {r['reason']}") for r in document["refused"]]
-    return [head, table, *refused, *certificate(made.certificate)]
+    return [head, table, *map(Text, document["notes"]), *refused, *certificate(made.certificate)]
 
 
 def certificate(certified: Certificate, missing: Sequence[str] = ()) -> list[RenderableType]:
@@ -54,12 +56,24 @@ def listing(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
     return table
 
 
+def line(text: str) -> RenderableType:
+    """Return one line of text."""
+    return Text(text)
+
+
 def document(content: Mapping[str, Any]) -> RenderableType:
     """Return one document as a table of two columns."""
     table = Table("key", "value", show_header=False)
     for key, value in content.items():
         table.add_row(Text(key), Text(_cell(value)))
     return table
+
+
+def _met(rung: Mapping[str, Any]) -> list[str]:
+    """Return the budgets that a capacity was solved for, and how far off each it is on every model."""
+    by_model = [counts["budgets"] for counts in rung["models"].values()]
+    budgets = dict.fromkeys(f"{fit['budget']:,}" for fits in by_model for fit in fits)
+    return [" and ".join(budgets) or "-", ", ".join(f"{fit['off']:+,.1%}" for fits in by_model for fit in fits) or "-"]
 
 
 def _marks(marks: Mapping[str, Any]) -> list[str]:

@@ -62,7 +62,7 @@ class TrialFactory:
         return self._construct("report", Cell(model.id, task, BASE), {}, self.spec.seeds.report[0], training, method)
 
     def _make(self, phase: Phase, cell: Cell, point: Point, seed: int) -> Trial:
-        training = self._training(cell.task, self._variants[cell.label].optimizer, frozen_point(point))
+        training = self._training(cell.task, cell.label, frozen_point(point))
         return self._construct(phase, cell, point, seed, training, self._method(cell.label, cell.capacity))
 
     def _construct(self, phase: Phase, cell: Cell, point: Point, seed: int, training: Training, method: MethodRef) -> Trial:
@@ -82,8 +82,10 @@ class TrialFactory:
             vary=self.spec.seeds.vary,
         )
 
-    def _make_training(self, task: str, optimizer: str, point: tuple[tuple[str, Value], ...]) -> Training:
-        return _training(self._tasks[task].training.model_dump(), {"optimizer": optimizer, **dict(point)})
+    def _make_training(self, task: str, label: str, point: tuple[tuple[str, Value], ...]) -> Training:
+        variant = self._variants[label]
+        optimizer = {"optimizer": variant.optimizer.name, "optimizer_settings": variant.optimizer_settings}
+        return _training(self._tasks[task].training.model_dump(), {**optimizer, **dict(point)})
 
     def _make_method(self, label: str, capacity: Capacity) -> MethodRef:
         variant = self._variants[label]
@@ -93,7 +95,7 @@ class TrialFactory:
 def cells(found: Resolution) -> Iterator[Cell]:
     """Yield every cell of a sweep, those of one base model together."""
     for model, task, variant in itertools.product(found.models, found.tasks, found.variants):
-        for capacity in variant.capacities:
+        for capacity in found.ladders[model.id, variant.label]:
             yield Cell(model.id, task, variant.label, capacity)
 
 

@@ -64,6 +64,12 @@ def override_faults(raw: Mapping[str, Any]) -> Iterable[Fault]:
         yield from _section_faults(f"tasks.{task}.training", TrainingSection, _mapping(raw, "training"), training)
         if all(training.get(axis) is not None for axis in BUDGET_AXES):
             yield Fault(f"tasks.{task}.training", "both `epochs` and `steps` are set; exactly one of them is the budget")
+        if "optimizer" in training:
+            yield Fault(
+                f"tasks.{task}.training.optimizer",
+                "the optimiser is one for all tasks",
+                "write `training: {optimizer: ...}`, or a label with an optimiser of its own",
+            )
         for key in training:
             if (key in grid and key in TrainingSection.model_fields) or (key in BUDGET_AXES and any(axis in grid for axis in BUDGET_AXES)):
                 yield Fault(f"tasks.{task}.training.{key}", "the grid varies it for every task", "remove it here or there")

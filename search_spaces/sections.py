@@ -81,7 +81,8 @@ class TrainingSection(Section):
     steps: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=8, ge=1)
     micro_batch: int | None = Field(default=None, ge=1)
-    optimizer: Literal["adamw"] = "adamw"
+    optimizer: str = Field(default="adamw", min_length=1)
+    """Registry key; looked up when the sweep is planned."""
     betas: Annotated[tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]], Tuple] = (0.9, 0.999)
     eps: float = Field(default=1e-8, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)

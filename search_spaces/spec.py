@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
 
+from search_spaces.budgets import BudgetsSection
 from search_spaces.consistency import budget_faults, merged, model_faults, override_faults
 from search_spaces.errors import Fault
 from search_spaces.faults import Faults, Section, join
@@ -83,7 +84,8 @@ class SweepSpec(Section):
     head: Literal["default"] = "default"
     also_train: Annotated[tuple[Extra, ...], Tuple, in_order(EXTRAS)] = ()
     """Trained besides the adapter, by every method."""
-    budgets: Annotated[None, BeforeValidator(_unavailable)] = None
+    budgets: BudgetsSection | None = None
+    """Parameter budgets that the first capacity key of every method is solved for; None takes the capacities under `methods`."""
     grid: Annotated[Grid, BeforeValidator(read_grid)]
     training: TrainingSection = TrainingSection()
     search: SearchSection = SearchSection()

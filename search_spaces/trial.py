@@ -93,6 +93,8 @@ class Training(Frozen):
     micro_batch: int | None = None
     """Examples per forward pass; changes memory, not meaning: not part of the trial's id."""
     optimizer: str
+    optimizer_settings: dict[str, Scalar | list[Scalar] | None] = Field(default_factory=dict)
+    """Settings of the optimiser's own, such as `{"p0": 0.1}`; defaults are left out."""
     betas: tuple[float, float]
     eps: float
     weight_decay: float
@@ -137,6 +139,8 @@ class Trial(Frozen):
         content = self.model_dump(mode="json", exclude={"label", "point"})
         del content["data"]["source"]
         del content["training"]["micro_batch"]
+        if not self.training.optimizer_settings:
+            del content["training"]["optimizer_settings"]
         if self.model.digest:
             del content["model"]["id"], content["model"]["revision"]
         return {"format": TRIAL_FORMAT, **content}

@@ -58,7 +58,7 @@ _SHARED.pop("optimizer")  # A variant of a method may have an optimiser of its o
 
 
 class MethodSection(Section):
-    """One label: the method it stands for, and that method's capacity and structural settings as further keys."""
+    """One label: the method it stands for, and capacity and settings of the method and of its optimiser as further keys."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -71,20 +71,17 @@ class MethodSection(Section):
 
     @property
     def options(self) -> dict[str, Option]:
-        """Capacity and structural settings as written."""
+        """Capacity and settings as written."""
         return dict(self.model_extra or {})
 
     @classmethod
     def cross_faults(cls, raw: Mapping[str, Any]) -> Iterable[Fault]:
-        """Hyper-parameters that are one for all, values that no method can take, optimisers that are not there."""
+        """Hyper-parameters that are one for all, and values that no method can take."""
         for key, value in raw.items():
             if key in _SHARED:
                 yield Fault(str(key), f"{value!r} is not a method's own to set", _SHARED[key])
             elif key not in cls.model_fields:
                 yield from _option_faults(str(key), value)
-        optimizer = raw.get("optimizer")
-        if isinstance(optimizer, str) and optimizer != "adamw":
-            yield Fault("optimizer", f"{optimizer!r} is not available. Valid: 'adamw'.")
         if raw.get("method") == BASE:
             yield Fault("method", f"the untuned model is on every board under its own label {BASE!r}", "remove this label")
 

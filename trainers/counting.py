@@ -11,11 +11,15 @@ from torch import nn
 
 from search_spaces.trial import ModelRef
 from trainers.adapters.attach import AdaptedModel, attached
+from trainers.adapters.copies import has_head
 from trainers.adapters.method import Method
 from trainers.adapters.storing import HEAD, adapter_state
 from trainers.api import Counts
 from trainers.registry import method_type
 from trainers.shapes import shapes
+
+EXTRAS_PART, HEAD_PART = "extras", "head"
+"""Groups that are not the method's own; one of its own that is called so stands under `method.<name>`."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +28,11 @@ class Count:
 
     counts: Counts
     parts: dict[str, int]
-    """Trainable parameters by group: the method's own groups, `extras` for norms and biases, `head`."""
+    """Trainable parameters by group: the method's own, `extras` for norms and biases, `head` for the classification head."""
     bytes: int
     """Size of the stored adapter's tensors, head excluded: fp32 values, indices as they are."""
+    roles: tuple[str, ...] = ()
+    """Roles of the matrices that the method acts on."""
 
 
 def count_on(
@@ -36,10 +42,17 @@ def count_on(
     capacity: Mapping[str, Any],
     settings: Mapping[str, Any],
     also_train: Sequence[str] = (),
+    num_labels: int | None = None,
 ) -> Count:
     """Count the parameters of a registered method on a base model named by reference; see `count`."""
     kind = method_type(method)
-    return count(_whole(model) if kind.reads_model else _outline(model), kind, targets, capacity, settings, also_train)
+    base = _whole(model) if kind.reads_model else _outline(model)
+    return count(base, kind, targets, capacity, settings, also_train, num_labels)
+
+
+def has_head_on(model: ModelRef) -> bool:
+    """Tell whether a base model named by reference has a classification head."""
+    return has_head(_outline(model))
 
 
 @cache
@@ -62,6 +75,7 @@ def count(
     capacity: Mapping[str, Any],
     settings: Mapping[str, Any],
     also_train: Sequence[str] = (),
+    num_labels: int | None = None,
 ) -> Count:
     """Count the parameters of a method on a base.
 
@@ -69,13 +83,14 @@ def count(
         base: a model on the meta device (`trainers.shapes.shapes`, `trainers.models.meta_model`), or one with weights.
         kind: the method's class.
         targets: roles; empty takes the method's default.
+        num_labels: outputs of the classification head; None leaves it as it is.
 
     Raises:
         CapacityError: a capacity that the matrices do not admit.
         NotApplicableError: a method whose definition does not cover this base.
         UnknownNameError: a role, capacity key or setting that does not exist.
     """
-    with attached(base, kind, targets, capacity=capacity, settings=settings, also_train=also_train) as model:
+    with attached(base, kind, targets, capacity=capacity, settings=settings, also_train=also_train, num_labels=num_labels) as model:
         return measured(model)
 
 
@@ -86,9 +101,12 @@ def measured(model: AdaptedModel) -> Count:
     for name, parameter in model.method.named_parameters():
         if parameter.requires_grad:
             group = name.partition(".")[0]
+            group = f"method.{group}" if group in (EXTRAS_PART, HEAD_PART) else group
             parts[group] = parts.get(group, 0) + parameter.numel()
     if model.extras.names:
-        parts["extras"] = sum(p.numel() for p in model.extras.parameters())
+        parts[EXTRAS_PART] = sum(p.numel() for p in model.extras.parameters())
     stored = [tensor for name, tensor in adapter_state(model).items() if not name.startswith(HEAD)]
     counts = Counts(peak=sum(parts.values()), stored=sum(t.numel() for t in stored if t.is_floating_point()), head=head)
-    return Count(counts, parts | ({"head": head} if head else {}), sum(t.numel() * t.element_size() for t in stored))
+    size = sum(t.numel() * t.element_size() for t in stored)
+    roles = tuple(dict.fromkeys(site.role for site in model.method.sites))
+    return Count(counts, parts | ({HEAD_PART: head} if head else {}), size, roles)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.fairness.budget import same_budget, same_data, test_read_once
+from orchestrator.fairness.capacity import capacity_ladders
 from orchestrator.fairness.entry import Entry
 from orchestrator.fairness.rule import Rule
-from orchestrator.fairness.search import capacity_ladders, one_choice_rule, same_grid, same_seeds
+from orchestrator.fairness.search import one_choice_rule, same_grid, same_seeds
 from orchestrator.fairness.setting import default_settings, one_precision, same_parts
 
 RULES = (
@@ -43,7 +44,7 @@ class Certificate:
         return next(rule for rule in self.rules if rule.id == name)
 
     def marks(self) -> dict[str, list[str]]:
-        """Return what rows must carry on the board: label -> marks."""
+        """Return what rows must carry on the board: label, or `row on model` -> marks."""
         found: dict[str, list[str]] = {}
         for rule in self.rules:
             for label, mark in rule.evidence.get("marks", {}).items():

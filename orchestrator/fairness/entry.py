@@ -40,10 +40,12 @@ class Entry:
         trial: the trial.
         main: the task's main metric, which selects.
         counts: trainable parameters.
-        reads: hyper-parameters that the method reads.
+        reads: hyper-parameters that method and optimiser read, out of those that they may leave unread.
         trains_extra: parts of the base that the method trains by definition.
         defaults: the method's default settings.
         optimizer: the sweep's optimiser, which a variant may deviate from.
+        budgets: the parameter budgets that the capacity was solved for; of a method of fixed size, the nearest.
+        tolerance: relative distance from them up to which the row carries no mark.
         status: None for a planned trial, and so are the fields below.
         usage: what was consumed of the common budget.
         data_digests: digests of what was read, by split.
@@ -58,6 +60,8 @@ class Entry:
     trains_extra: tuple[str, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
     optimizer: str = "adamw"
+    budgets: tuple[int, ...] = ()
+    tolerance: float = 0.0
     status: Status | None = None
     usage: Usage | None = None
     data_digests: Mapping[str, str] | None = None

@@ -1,4 +1,4 @@
-"""The rules on the search: the same grid (F1), ladders of capacity (F2), the same seeds (F5), one way to choose (F11)."""
+"""The rules on the search: the same grid (F1), the same seeds (F5), one way to choose (F11)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from orchestrator.fairness.entry import HYPERPARAMETERS, Entry, hyperparameters
-from orchestrator.fairness.rule import Rule, by_label, by_row, disagreements, distinct, grouped, listed, several, verdict
+from orchestrator.fairness.rule import Rule, by_label, by_row, disagreements, distinct, grouped, listed, verdict
 from orchestrator.selection import TIE_RULE, Result, select_point
+from orchestrator.variants import METHOD_AXES, OPTIMIZER_AXES
 
-METHOD_AXES = ("learning_rate", "scale", "dropout")
-"""Axes that a method may leave unread; the training loop itself reads the others."""
+OPTIONAL_AXES = {*METHOD_AXES, *OPTIMIZER_AXES}
 Values = tuple[Any, ...]
 
 
@@ -33,7 +33,7 @@ def same_grid(entries: Sequence[Entry]) -> Rule:
             deviations.append(f"{entry.row} on {entry.scope}: reported at a point that was not in its grid: {entry.trial.point}")
     points = {label: distinct(len(found) for (_, row), found in grids.items() if row in rows) for label, rows in _rows(selects).items()}
     unread = {
-        label: [axis for axis in METHOD_AXES if len(axes.get(axis, ())) > 1 and axis not in e.reads]
+        label: [axis for axis, values in axes.items() if axis in OPTIONAL_AXES and len(values) > 1 and axis not in e.reads]
         for label, e in by_label(entries).items()
     }
     return verdict(
@@ -44,29 +44,6 @@ def same_grid(entries: Sequence[Entry]) -> Rule:
         axes=axes,
         points={label: sizes[0] if len(sizes) == 1 else sizes for label, sizes in points.items()},
         unread={label: names for label, names in unread.items() if names},
-    )
-
-
-def capacity_ladders(entries: Sequence[Entry]) -> Rule:
-    """F2: every capacity is searched on every task, and ladders of unequal length are compared at equal length."""
-    selects = [entry for entry in entries if entry.selects]
-    ladders = grouped(selects, lambda e: (f"{e.cell.label} with {e.cell.model}", e.cell.task), lambda e: e.row)
-    deviations = disagreements("capacities", ladders)
-    searched = {by_row(entry) for entry in selects}
-    reported = dict.fromkeys(by_row(entry) for entry in entries if entry.reports)
-    deviations += [f"{row} on {scope}: reported without having been searched" for scope, row in reported if (scope, row) not in searched]
-    counted = grouped((e for e in entries if e.counts), lambda e: (e.cell.model, e.row), lambda e: e.counts.trainable if e.counts else 0)
-    deviations += several("trainable parameters", counted)
-    shown = {label: _ladder(label, selects) for label in by_label(selects)}
-    lengths = {label: len(ladder) for label, ladder in shown.items()}
-    return verdict(
-        "F2",
-        "capacity chosen by the selection score; ladders compared at equal length",
-        deviations,
-        ladders=shown,
-        lengths=lengths,
-        compared_at=min(lengths.values(), default=0),
-        equal_lengths=len(set(lengths.values())) <= 1,
     )
 
 
@@ -150,13 +127,3 @@ def _unresolved(entry: Entry) -> Iterable[str]:
 
 def _rows(selects: Sequence[Entry]) -> dict[str, set[str]]:
     return grouped(selects, lambda entry: entry.cell.label, lambda entry: entry.row)
-
-
-def _ladder(label: str, selects: Sequence[Entry]) -> list[dict[str, Any]]:
-    """Return a label's capacities with their trainable parameters on each model."""
-    rungs: dict[str, dict[str, Any]] = {}
-    for entry in selects:
-        if entry.cell.label == label:
-            rung = rungs.setdefault(entry.row, {"capacity": entry.cell.config, "trainable": {}})
-            rung["trainable"][entry.cell.model] = entry.counts.trainable if entry.counts else None
-    return list(rungs.values())

@@ -89,8 +89,9 @@ def default_settings(entries: Sequence[Entry]) -> Rule:
 
 
 def _identity(entry: Entry) -> tuple[str, str, str, str]:
-    method = entry.trial.method
-    return method.name, method.version, json.dumps(method.settings, sort_keys=True), entry.trial.training.optimizer
+    method, training = entry.trial.method, entry.trial.training
+    settings = json.dumps([method.settings, training.optimizer_settings], sort_keys=True)
+    return method.name, method.version, settings, training.optimizer
 
 
 def _variation(entry: Entry) -> Mapping[str, Any]:
@@ -99,4 +100,5 @@ def _variation(entry: Entry) -> Mapping[str, Any]:
     found: dict[str, Any] = {key: value for key, value in settings if key not in entry.defaults or value != entry.defaults[key]}
     if entry.trial.training.optimizer != entry.optimizer:
         found["optimizer"] = entry.trial.training.optimizer
+    found |= entry.trial.training.optimizer_settings
     return found

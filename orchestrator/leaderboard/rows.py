@@ -106,6 +106,7 @@ def _row(sweep: RecordedSweep, row: Cell, counts: Counts, tasks: Mapping[str, Ta
     seconds = [profile.seconds_per_step for profile in done if profile.seconds_per_step is not None]
     failed = [_failed(run.planned, run.record) for run in runs if run.record and run.status != "finished"]
     mains = [score.metrics[score.main].mean if score.metrics else None for score in tasks.values()]
+    wanted = {planned.task for planned in sweep.plan.base_trials if planned.model == row.model}
     return Row(
         method=row.label,
         implementation=BASE if row.is_base else sweep.plan.implementations[row.label].method,
@@ -115,13 +116,13 @@ def _row(sweep: RecordedSweep, row: Cell, counts: Counts, tasks: Mapping[str, Ta
         adapter_bytes=max((p.adapter_bytes for p in done if p.adapter_bytes is not None), default=None),
         model=row.model,
         tasks=dict(tasks),
-        average=statistics.fmean(known) if len(known := [m for m in mains if m is not None]) == len(sweep.plan.main_metrics) else None,
+        average=statistics.fmean(known) if len(known := [m for m in mains if m is not None]) == len(wanted) else None,
         failures=len(failed),
         failed_runs=tuple(failed),
         seconds_per_step=statistics.fmean(seconds) if seconds else None,
         peak_bytes=max((p.peak_bytes for p in done if p.peak_bytes is not None), default=None),
         runs=tuple(run.record.run_id for run in runs if run.record),
-        marks=tuple(_incompleteness(sweep, tasks, runs)),
+        marks=(*_incompleteness(sweep, tasks, runs), *_left_out(sweep, row)),
     )
 
 
@@ -147,6 +148,15 @@ def _incompleteness(sweep: RecordedSweep, tasks: Mapping[str, TaskScore], runs: 
             states["not run"] = tasks[task].seeds
         found.append(f"incomplete: {task} ({', '.join(f'{n} {state}' for state, n in sorted(states.items()))})")
     return found
+
+
+def _left_out(sweep: RecordedSweep, row: Cell) -> list[str]:
+    """Return a mark for the tasks that a row which runs on others does not cover, with the reason."""
+    reasons: dict[str, list[str]] = {}
+    for refused in sweep.plan.refused:
+        if (refused.model, refused.label, refused.cell.capacity) == (row.model, row.label, row.capacity):
+            reasons.setdefault(refused.reason, []).append(refused.task)
+    return [f"not applicable to {', '.join(names)}: {reason}" for reason, names in reasons.items()]
 
 
 def _refused_rows(sweep: RecordedSweep) -> list[Row]:
@@ -199,7 +209,7 @@ class _Marks:
     """The marks that the certificate puts on rows."""
 
     def __init__(self, certificate: Certificate) -> None:
-        self._by_label = certificate.marks()
+        self._marks = certificate.marks()
         failing = [rule for rule in certificate.rules if not rule.ok]
         self._deviations = [(rule.id, str(text)) for rule in failing for text in rule.evidence.get("deviations", ())]
 
@@ -207,4 +217,5 @@ class _Marks:
         """Return what the rules say of a label, and which rules the row itself breaks."""
         name = row_name(row.method, row.capacity)
         broken = dict.fromkeys(rule for rule, text in self._deviations if text.startswith(f"{name} on ") and row.model in text)
-        return [*self._by_label.get(row.method, ()), *(f"breaks {rule}" for rule in broken)]
+        marks = (*self._marks.get(row.method, ()), *self._marks.get(f"{name} on {row.model}", ()))
+        return [*marks, *(f"breaks {rule}" for rule in broken)]

@@ -14,6 +14,8 @@ import pytest
 from click.testing import CliRunner
 
 from orchestrator.cli import cli
+from orchestrator.counting import count_document
+from trainers import registry
 
 
 @dataclass
@@ -86,6 +88,89 @@ def test_count_on_llama2_7b(fairsweep: Command, method: str, rank: int, expected
     document = json.loads(fairsweep(*command).stdout)
     assert document["trainable"] == document["adapter"] == document["counts"]["peak"] == expected
     assert document["head"] == 0 and document["bytes"] == 4 * expected and sum(document["parts"].values()) == expected
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "expected"),
+    [
+        ("full", [], {"adapter": 9_328, "targets": []}),
+        ("lora", ["--set", "rank=2", "--also-train", "norms"], {"adapter": 256 + 80, "targets": ["q", "v"]}),
+        ("prefix", ["--set", "tokens=3", "--targets", "q"], {"adapter": 192, "targets": ["k", "v"]}),
+        ("ia3", [], {"adapter": 128, "targets": ["k", "v", "down"]}),
+        ("peft/ia3", [], {"adapter": 64, "targets": ["q", "v"]}),
+        ("loretta_rep", ["--set", "rank=1"], {"adapter": 128, "targets": ["q", "v"], "bottleneck": 8}),
+    ],
+)
+def test_count_takes_every_method_and_names_what_it_acts_on(
+    fairsweep: Command, method: str, arguments: list[str], expected: dict[str, object]
+) -> None:
+    document = json.loads(fairsweep("count", "--model", "micro-llama", "--method", method, *arguments, "--json").stdout)
+    found = {"adapter": document["adapter"], **document["config"]}
+    assert {key: found[key] for key in expected} == expected
+    assert document["head"] == 0 and sum(document["parts"].values()) == document["trainable"]
+
+
+@pytest.mark.parametrize("method", registry.method_names())
+def test_count_accepts_every_native_method(method: str) -> None:
+    capacity = [f"{key}=2" for key in registry.method_type(method).card.capacity]
+    document = count_document("micro-bert", method, capacity, [], ["norms"])
+    assert document["adapter"] > 0 and document["trainable"] == document["adapter"] + document["head"] == sum(document["parts"].values())
+    assert document["config"]["also_train"] == ["norms"]
+
+
+def test_count_refuses_what_cannot_be_counted(fairsweep: Command) -> None:
+    count = ("count", "--model", "micro-llama", "--method")
+    refused(fairsweep(*count, "lora"), "rank", "--set rank=8")
+    refused(fairsweep(*count, "lora", "--set", "rnk=8"), "rnk", "Did you mean 'rank'")
+    refused(fairsweep(*count, "lora", "--set", "rank=99"), "99", "1 to 16")
+    refused(fairsweep(*count, "bitfit"), "no bias vectors")
+    assert fairsweep(*count, "lora", "--set", "rank=1", "--also-train", "heads").returncode == 2
+
+
+def test_methods_on_a_model_shows_sizes_and_what_budgets_buy(fairsweep: Command) -> None:
+    command = ("methods", "--model", "micro-llama", "--targets", "q,v", "--budget", "300", "--budget", "9_000")
+    only = [argument for name in ("lora", "full", "bitfit", "melora") for argument in ("--method", name)]
+    rows = {row["name"]: row for row in json.loads(fairsweep(*command, *only, "--json").stdout)}
+    assert set(rows) == {"lora", "full", "bitfit", "melora"}
+    lora = rows["lora"]
+    assert {"name", "family", "source", "mergeable", "packable", "exports_lora", "capacity"} <= set(lora)
+    assert (lora["smallest"], lora["step"]) == ({"capacity": {"rank": 1}, "trainable": 128}, 128)
+    near, far = lora["budgets"]
+    assert (near["capacity"], near["trainable"], near["off"]) == ({"rank": 2}, 256, pytest.approx(256 / 300 - 1))
+    assert (near["next"], near["step"], near["reached"]) == ({"capacity": {"rank": 3}, "trainable": 384}, 128, True)
+    assert (far["capacity"], far["trainable"], far["reached"], far["nearest"]["trainable"]) == (None, None, False, 2048)
+    assert "above the largest size" in far["words"] and "size is fixed" in rows["full"]["budgets"][0]["words"]
+    assert "no bias vectors" in rows["bitfit"]["refused"] and rows["bitfit"]["smallest"] is None
+    shown = fairsweep(*command, *only).stdout
+    assert "rank=2: 256 (-14.7%)" in shown and "none (2,048 at most)" in shown and "bitfit is not applicable" in shown
+
+
+def test_methods_of_hf_peft_are_sized_when_named(fairsweep: Command) -> None:
+    (row,) = json.loads(fairsweep("methods", "--model", "micro-llama", "--method", "peft/vera", "--budget", "100", "--json").stdout)
+    assert (row["budgets"][0]["capacity"], row["step"]) == ({"r": 9}, 4)
+
+
+def test_sizes_need_a_model(fairsweep: Command) -> None:
+    refused(fairsweep("methods", "--budget", "300"), "--model")
+    refused(fairsweep("methods", "--model", "micro-lama"), "Did you mean 'micro-llama'")
+    refused(fairsweep("methods", "--method", "lroa"), "Did you mean 'lora'")
+
+
+BUDGETS = ("plan", "quickstart", "--set", "models=[micro-llama]", "--set", "budgets={counts: [300, 5_000]}")
+
+
+def test_a_plan_by_budgets(fairsweep: Command) -> None:
+    command = (*BUDGETS, "--set", "methods={lora: {}, loretta_rep: {bottleneck: 4}, ia3: {}}", "--set", "targets=[q, v]")
+    document = json.loads(fairsweep(*command, "--json").stdout)
+    (rung,) = document["methods"]["lora"]["capacities"]
+    assert (rung["config"], rung["budget"], rung["trainable"], rung["within_tolerance"]) == ({"rank": 2}, 300, 256, False)
+    assert {refusal["label"]: refusal["capacity"] for refusal in document["refused"]}["lora"] == {"budget": 5000}
+    shown = fairsweep(*command).stdout
+    assert "-14.7%" in shown and "off its budget" in shown and "above the largest size" in shown
+
+
+def test_a_capacity_beside_budgets_is_refused(fairsweep: Command) -> None:
+    refused(fairsweep(*BUDGETS, "--set", "methods={lora: {rank: 4}}"), "methods.lora.rank", "`budgets` solves rank of lora")
 
 
 def test_plan_of_the_quickstart_holds(fairsweep: Command) -> None:
@@ -207,6 +292,26 @@ def test_score_prints_the_official_metric(fairsweep: Command, tmp_path: Path) ->
     assert [json.loads(row) for row in rows] == [{"em": 1.0, "f1": 1.0}, {"em": 0.0, "f1": 0.0}]
 
 
+def test_score_of_a_correlation(fairsweep: Command, tmp_path: Path) -> None:
+    file = tmp_path / "p.jsonl"
+    file.write_text("".join(json.dumps({"prediction": p, "references": r}) + "\n" for p, r in ((1.0, 1), (2.5, 2), (3, 4.0))))
+    document = json.loads(fairsweep("score", "stsb", str(file), "--json").stdout)
+    assert (document["n"], document["metrics"]["spearman"]) == (3, pytest.approx(1.0))
+    refused(fairsweep("score", "stsb", str(file), "--rows"), "not scored row by row")
+    file.write_text('{"prediction": 1, "references": 2}\n{"prediction": 1, "references": 3}\n')
+    assert json.loads(fairsweep("score", "stsb", str(file), "--json").stdout)["metrics"] == {"pearson": None, "spearman": None}
+    file.write_text('{"prediction": 1, "references": 2}\n{"prediction": "x", "references": 3}\n')
+    refused(fairsweep("score", "stsb", str(file)), "line 2", "'x' is not a number")
+
+
+def test_count_takes_the_head_of_a_task(fairsweep: Command) -> None:
+    command = ("count", "--model", "roberta-base", "--method", "lora", "--set", "rank=8", "--json")
+    found = {task: json.loads(fairsweep(*command, "--task", task).stdout) for task in ("sst2", "stsb")}
+    assert {task: document["head"] for task, document in found.items()} == {"sst2": 592_130, "stsb": 591_361}
+    assert {document["adapter"] for document in found.values()} == {294_912}
+    refused(fairsweep("count", "--model", "micro-llama", "--method", "lora", "--set", "rank=8", "--task", "stsb"), "no form for causal")
+
+
 @needs_shared
 @pytest.mark.parametrize("task", ["squad", "drop", "record"])
 def test_score_reproduces_the_golden_scores(fairsweep: Command, task: str) -> None:
@@ -219,7 +324,7 @@ def test_score_reproduces_the_golden_scores(fairsweep: Command, task: str) -> No
 
 
 @needs_shared
-@pytest.mark.parametrize(("task", "name"), [("squad", "SQuAD"), ("drop", "DROP"), ("record", "ReCoRD")])
+@pytest.mark.parametrize(("task", "name"), [("squad", "SQuAD"), ("drop", "DROP"), ("record", "ReCoRD"), ("sst2", "SST2")])
 def test_prompt_reproduces_the_golden_prompts(fairsweep: Command, tmp_path: Path, task: str, name: str) -> None:
     golden = [row for row in map(json.loads, (SHARED / "golden" / "prompts.jsonl").read_text().splitlines()) if row["task"] == name]
     file = tmp_path / "rows.jsonl"

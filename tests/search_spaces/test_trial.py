@@ -65,6 +65,7 @@ CHANGING: dict[tuple[str, ...], st.SearchStrategy[Any]] = {
     ("training", "steps"): integers,
     ("training", "batch_size"): integers,
     ("training", "optimizer"): names,
+    ("training", "optimizer_settings"): st.dictionaries(names, floats, min_size=1),
     ("training", "betas"): st.tuples(floats, floats),
     ("training", "eps"): floats,
     ("training", "weight_decay"): floats,

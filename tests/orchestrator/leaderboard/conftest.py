@@ -16,7 +16,7 @@ from orchestrator.tracking.records import RunRecord
 from search_spaces.errors import NotApplicableError
 from search_spaces.spec import SweepSpec
 from search_spaces.trial import DataRef, ModelRef, Scalar, Trial
-from trainers.api import Counts, HubSource, MethodCard, Outcome, TaskCard
+from trainers.api import Counts, HubSource, MethodCard, OptimizerCard, Outcome, TaskCard
 
 SWEEP = """
 name: small
@@ -37,7 +37,10 @@ Score = Callable[[Trial], float]
 
 
 class MadeUpCatalog:
-    """Methods `thin` (a rank), `plain` (none), `narrow` (on no model), `normed` (trains norms)."""
+    """Methods `thin` (a rank), `plain` (none), `narrow` (on no model), `normed` (trains norms).
+
+    The model `reader` has a head, for the tasks `grades` (nothing else can do it) and `kinds`.
+    """
 
     def method(self, name: str) -> MethodCard:
         extra = ("norms",) if name == "normed" else ()
@@ -46,8 +49,18 @@ class MadeUpCatalog:
     def method_version(self, name: str) -> str:
         return "v1"
 
+    def optimizer(self, name: str) -> OptimizerCard:
+        return OptimizerCard(name, "no paper", "no source", ("learning_rate",))
+
+    def optimizer_version(self, name: str) -> str:
+        return "o1"
+
+    def has_head(self, model: ModelRef) -> bool:
+        return model.id == "reader"
+
     def task(self, name: str) -> TaskCard:
-        return TaskCard(name, name, HubSource("a/b", "r"), "MIT", "nobody", "generate", "f1", ("f1", "em"), ("question",))
+        form, num_labels = {"grades": (None, 1), "kinds": ("choose", 3)}.get(name, ("generate", None))
+        return TaskCard(name, name, HubSource("a/b", "r"), "MIT", "nobody", form, "f1", ("f1", "em"), ("question",), num_labels)
 
     def model(self, ref: ModelRef) -> ModelRef:
         return ref.model_copy(update={"digest": f"weights of {ref.id}"})
@@ -63,6 +76,7 @@ class MadeUpCatalog:
         settings: Mapping[str, Any],
         targets: Sequence[str],
         also_train: Sequence[str],
+        num_labels: int | None,
     ) -> Counts:
         if method == "narrow":
             raise NotApplicableError("narrow is defined for narrow models only")

@@ -162,3 +162,15 @@ def test_two_models_are_ranked_apart(sweep_of: Any, sweep_text: str) -> None:
     board = board_of(sweep_of(sweep_text.replace("[tiny]", "[tiny, wide]")).recorded())
     assert [r.model for r in board.rows] == ["tiny"] * 5 + ["wide"] * 5
     assert [r.rank for r in board.rows if r.method == "base"] == [4, 4]
+
+
+def test_a_model_is_ranked_on_the_tasks_that_it_can_do(sweep_of: Any, sweep_text: str) -> None:
+    text = sweep_text.replace("models: [tiny]", "models: [tiny, reader]").replace("[reading, counting]", "[grades, kinds]")
+    found = {(r.model, r.method, r.capacity.get("rank")): r for r in board_of(sweep_of(text).recorded()).rows}
+    partial, whole = found["tiny", "thin", 2], found["reader", "thin", 2]
+    assert set(partial.tasks) == {"kinds"} and partial.average == pytest.approx(0.6)
+    assert partial.rank is not None and found["tiny", "base", None].rank is not None
+    (mark,) = [mark for mark in partial.marks if mark.startswith("not applicable")]
+    assert "to grades: grades has no form for causal language models" in mark
+    assert set(whole.tasks) == {"grades", "kinds"} and whole.average == pytest.approx(0.6)
+    assert not [mark for mark in whole.marks if mark.startswith("not applicable")]

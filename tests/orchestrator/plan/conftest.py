@@ -11,7 +11,7 @@ import pytest
 from orchestrator.plan import Plan, load_plan
 from search_spaces.errors import CapacityError, DataError, ModelError, NotApplicableError, UnknownNameError
 from search_spaces.trial import DataRef, ModelRef, Scalar
-from trainers.api import Counts, HubSource, MethodCard, Setting, TaskCard
+from trainers.api import Counts, HubSource, MethodCard, OptimizerCard, Setting, TaskCard
 
 SWEEP = """
 name: small
@@ -34,7 +34,11 @@ def card(name: str, **declared: Any) -> MethodCard:
 
 
 class MadeUpCatalog:
-    """Methods `thin` (a rank), `double` (two keys), `plain` (none), `normed` (trains norms), `narrow` (not on `wide`)."""
+    """Methods `thin` (a rank), `double` (two keys), `plain` (none), `normed` (trains norms), `narrow` (not on `wide`).
+
+    Beside AdamW there is `steady`, without a learning rate, for labels only. The model `reader` has a head, for the tasks `grades` (a
+    number) and `kinds` (three classes, or options).
+    """
 
     def __init__(self) -> None:
         self.cards = {
@@ -45,8 +49,20 @@ class MadeUpCatalog:
             "narrow": card("narrow"),
         }
         self.versions = dict.fromkeys(self.cards, "v1")
-        self.digests = {"reading": "d1", "counting": "d2"}
-        self.models = {"tiny": "m1", "wide": "m2", "twin": "m1"}
+        self.optimizers = {
+            "adamw": OptimizerCard("adamw", "no paper", "no source", ("learning_rate",)),
+            "steady": OptimizerCard(
+                "steady",
+                "no paper",
+                "no source",
+                reads=(),
+                settings={"pace": Setting(1.0), "gait": Setting("walk", ("walk", "run"))},
+                forms=("label",),
+                limit="learns from labels alone",
+            ),
+        }
+        self.digests = {"reading": "d1", "counting": "d2", "grades": "d3", "kinds": "d4"}
+        self.models = {"tiny": "m1", "wide": "m2", "twin": "m1", "reader": "m3"}
         self.counted: list[Any] = []
 
     def method(self, name: str) -> MethodCard:
@@ -57,10 +73,22 @@ class MadeUpCatalog:
     def method_version(self, name: str) -> str:
         return self.versions[name]
 
+    def optimizer(self, name: str) -> OptimizerCard:
+        if name not in self.optimizers:
+            raise UnknownNameError("optimizer", name, self.optimizers)
+        return self.optimizers[name]
+
+    def optimizer_version(self, name: str) -> str:
+        return "o1"
+
+    def has_head(self, model: ModelRef) -> bool:
+        return model.id == "reader"
+
     def task(self, name: str) -> TaskCard:
         if name not in self.digests:
             raise UnknownNameError("task", name, self.digests)
-        return TaskCard(name, name, HubSource("a/b", "r"), "MIT", "nobody", "generate", "f1", ("f1", "em"), ("question",))
+        form, num_labels = {"grades": (None, 1), "kinds": ("choose", 3)}.get(name, ("generate", None))
+        return TaskCard(name, name, HubSource("a/b", "r"), "MIT", "nobody", form, "f1", ("f1", "em"), ("question",), num_labels)
 
     def model(self, ref: ModelRef) -> ModelRef:
         if ref.id == "org/absent":
@@ -82,6 +110,7 @@ class MadeUpCatalog:
         settings: Mapping[str, Any],
         targets: Sequence[str],
         also_train: Sequence[str],
+        num_labels: int | None,
     ) -> Counts:
         self.counted.append((model.id, method, tuple(capacity.items()), tuple(settings)))
         if "gate" in targets:
@@ -91,7 +120,9 @@ class MadeUpCatalog:
             raise CapacityError(f"rank {rank} is larger than the matrix of 64 x 64")
         if method == "narrow" and model.id == "wide":
             raise NotApplicableError("narrow is defined for narrow models only")
-        return Counts(peak=64 * rank * int(capacity.get("blocks", 1)) * len(targets), stored=64 * rank, head=3)
+        return Counts(
+            peak=64 * rank * int(capacity.get("blocks", 1)) * len(targets), stored=64 * rank, head=10 * num_labels if num_labels else 3
+        )
 
 
 @pytest.fixture

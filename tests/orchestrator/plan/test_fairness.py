@@ -188,7 +188,7 @@ def test_a_changed_trial_breaks_its_rule_and_is_named(
         ("F8", plain, {"numerics": {"threads": 4}}, "plain on tiny, threads: numerics 4, where others have 1"),
         ("F8", plain, {"numerics": {"deepspeed": {"zero_stage": 2}}}, '{"zero_stage": 2}'),
         ("F8", plain, {"numerics": None}, "does not record its precision"),
-        ("F2", plain_select, {"counts": Counts(peak=1, stored=1)}, "plain on tiny: trainable parameters 1 and 131"),
+        ("F2", plain_select, {"counts": Counts(peak=1, stored=1)}, "plain on reading with tiny: trainable parameters 1 and 131"),
     ],
 )
 def test_what_was_observed_is_held_against_the_rules(run: list[Entry], rule: str, who: Any, change: dict[str, Any], words: str) -> None:

@@ -1,0 +1,5 @@
+"""`python -m orchestrator.cli` is `fairsweep`."""
+
+from orchestrator.cli import main
+
+main()

@@ -1,0 +1,47 @@
+"""Commands on files of rows: score, prompt."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import click
+
+from orchestrator.cli.command import DONE, Answer, command, json_option
+from search_spaces.errors import FairsweepError
+
+
+@command(
+    click.argument("task"),
+    click.argument("file", type=click.Path(path_type=Path)),
+    click.option("--rows", is_flag=True, help="Print the scores of every row, one JSON object a line."),
+    json_option,
+)
+def score(answer: Answer, task: str, file: Path, rows: bool, as_json: bool) -> int:
+    """Score a JSONL FILE of {prediction, references} with the official metric of TASK."""
+    from trainers import registry
+    from trainers.scoring import score_file
+
+    scores = score_file(registry.task(task), file)
+    if rows:
+        if scores.rows is None:
+            raise FairsweepError(f"{task} is not scored row by row. Fix: leave out --rows")
+        answer.text("\n".join(json.dumps(row) for row in scores.rows))
+    elif as_json:
+        # JSON has no NaN, which a correlation with a constant is.
+        metrics = {name: value if math.isfinite(value) else None for name, value in scores.metrics.items()}
+        answer.json({"task": task, "n": scores.count, "metrics": metrics})
+    else:
+        answer.text(f"{task}, {scores.count} rows: " + ", ".join(f"{name} {100 * value:.2f}" for name, value in scores.metrics.items()))
+    return DONE
+
+
+@command(click.argument("task"), click.argument("file", type=click.Path(path_type=Path)), json_option)
+def prompt(answer: Answer, task: str, file: Path, as_json: bool) -> int:
+    """Render the rows of a JSONL FILE as TASK's prompts: one JSON object a line."""
+    from trainers import registry
+    from trainers.scoring import render_file
+
+    answer.text("\n".join(json.dumps(row, ensure_ascii=False) for row in render_file(registry.task(task), file)))
+    return DONE
