@@ -47,7 +47,8 @@ def write(model: AdaptedModel, form: str, out: Path, base_id: str, tokenizer: An
     if form == "lora" and not model.method.card.exports_lora:
         raise NotApplicableError(f"{model.method.card.name} is not a low-rank update of single matrices. Fix: export it as peft or merged")
     out.mkdir(parents=True, exist_ok=True)
-    if model.method.card.exports_lora and type(model.method).write_peft is Method.write_peft:
+    is_lora = model.method.card.exports_lora and type(model.method).factors is not Method.factors
+    if is_lora and (form == "lora" or type(model.method).write_peft is Method.write_peft):
         _write_lora(model, out, base_id)
     else:
         model.method.write_peft(out, base_id)
