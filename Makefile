@@ -41,7 +41,7 @@ lint: $(INSTALLED) ## check style, types and dependency rules
 bench: $(INSTALLED) ## measure: tests/benchmarks, as JSON with ARGS=--json
 	@failed=; files=$$(grep -ls -e --json tests/benchmarks/*.py) || { echo "there are no benchmarks in tests/benchmarks"; exit 0; }; \
 	for file in $$files; do \
-	  echo "$$file" >&2; $(OFFLINE) $(BIN)/python "$$file" $(ARGS) || failed="$$failed $$file"; \
+	  echo "$$file" >&2; KINETO_LOG_LEVEL=99 $(OFFLINE) $(BIN)/python -W ignore "$$file" $(ARGS) || failed="$$failed $$file"; \
 	done; \
 	if [ -n "$$failed" ]; then echo "failed:$$failed" >&2; exit 1; fi
 

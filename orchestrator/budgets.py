@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,7 @@ from orchestrator.cells import Capacity, frozen_capacity
 from search_spaces.budgets import BudgetsSection
 from search_spaces.capacity import Fit, Ladder
 from search_spaces.trial import Scalar
-from trainers.api import Counts
+from trainers.api import Counts, MethodCard
 
 BUDGET = "budget"
 """Stands in the capacity of a cell that is refused because its method has no size for the budget."""
@@ -31,19 +31,19 @@ class Solved:
     refused: dict[Capacity, str] = field(default_factory=dict)
 
 
-def solve(keys: Sequence[str], rest: Capacity, budgets: BudgetsSection, count: Callable[[Mapping[str, Scalar]], Counts]) -> Solved:
+def solve(card: MethodCard, rest: Capacity, budgets: BudgetsSection, count: Callable[[Mapping[str, Scalar]], Counts]) -> Solved:
     """Solve the first capacity key for every budget.
 
-    A method without capacity keys keeps its one size, beside the budget that is nearest.
+    A method of fixed size keeps it, beside the budget that is nearest.
 
     Args:
-        keys: the method's capacity keys.
-        rest: values of the keys after the first.
+        card: the method's card.
+        rest: values of the keys after the first, and of the first where no budget solves it and the file gives it.
         budgets: the sweep's section.
         count: parameters at a capacity.
 
     Raises:
-        CapacityError: no whole number is a capacity.
+        CapacityError: no whole number is a capacity, or all of them come to one size.
         NotApplicableError: the method's definition does not cover the model.
     """
     measured: dict[Capacity, Counts] = {}
@@ -52,14 +52,14 @@ def solve(keys: Sequence[str], rest: Capacity, budgets: BudgetsSection, count: C
         counts = measured[frozen_capacity(capacity)] = count(capacity)
         return counts.peak
 
-    ladder = Ladder(keys, peak, dict(rest))
+    ladder = Ladder(card.capacity, peak, dict(rest), card.capacity_defaults.get(card.capacity[0]) if card.capacity else None)
     fits = [ladder.fit(budget, budgets.match, budgets.tolerance) for budget in budgets.counts]
-    if not keys:
+    if ladder.is_fixed:
         fits = [min(fits, key=lambda fit: abs(fit.off))]
     solved = Solved()
     for fit in fits:
         capacity = frozen_capacity(fit.size.capacity)
-        if fit.reached or not keys:
+        if fit.reached or ladder.is_fixed:
             solved.fits[capacity] = (*solved.fits.get(capacity, ()), fit)
             solved.counts[capacity] = measured[capacity]
         else:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from search_spaces.trial import DataRef, ModelRef, Scalar
-from trainers.api import Counts, MethodCard, OptimizerCard, TaskCard
+from trainers.api import Count, MethodCard, OptimizerCard, TaskCard
 
 
 class InstalledCatalog:
@@ -69,9 +69,9 @@ class InstalledCatalog:
         targets: Sequence[str],
         also_train: Sequence[str],
         num_labels: int | None,
-    ) -> Counts:
-        """Count what a method trains on a model, on the meta device."""
+    ) -> Count:
+        """Count what a method trains on a model, and name what it acts on, on the meta device."""
         from trainers.counting import count_on
 
         ref = ModelRef(id=model.id, revision=model.revision)
-        return count_on(ref, method, targets, capacity, settings, also_train, num_labels).counts
+        return count_on(ref, method, targets, capacity, settings, also_train, num_labels)

@@ -2,13 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
 
 from search_spaces.errors import CapacityError, UnknownNameError
 from search_spaces.trial import ModelRef
+
+
+def count_documents(
+    model: str, methods: Sequence[str], assignments: Sequence[str], targets: Sequence[str], also_train: Sequence[str], task: str | None
+) -> list[dict[str, Any]]:
+    """Return one document per method, as `count_document` makes it; of several methods, each takes the keys that it has.
+
+    Raises:
+        UnknownNameError: also a key that none of the methods has.
+    """
+    taken = accepted(methods, assigned(assignments)) if len(methods) > 1 else {}
+    texts = {text: text.partition("=")[0].strip() for text in assignments}
+    return [
+        count_document(model, method, [t for t, key in texts.items() if not taken or key in taken[method]], targets, also_train, task)
+        for method in dict.fromkeys(methods)
+    ]
+
+
+def count_rows(documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return documents as the rows of a table."""
+    keys = ("method", "config", "trainable", "adapter", "head", "bytes")
+    return [{key: document[key] for key in keys} for document in documents]
+
+
+def accepted(methods: Sequence[str], given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what each method takes of capacity keys and settings: those that it has.
+
+    Raises:
+        UnknownNameError: a key that none of the methods has.
+    """
+    from trainers import registry
+
+    known = {name: (*card.capacity, *card.settings) for name in methods for card in (registry.method_type(name).card,)}
+    for key in given:
+        if not any(key in keys for keys in known.values()):
+            raise UnknownNameError(f"key of {', '.join(known)}", key, sorted({key for keys in known.values() for key in keys}))
+    return {name: {key: value for key, value in given.items() if key in keys} for name, keys in known.items()}
 
 
 def count_document(
@@ -33,7 +70,7 @@ def count_document(
 
     card = registry.method_type(method).card
     ref = references.resolve(ModelRef(id=model))
-    given = dict(map(_assignment, assignments))
+    given = assigned(assignments)
     for key in given:
         if key not in card.capacity and key not in card.settings:
             raise UnknownNameError(f"key of {method}", key, (*card.capacity, *card.settings))
@@ -61,6 +98,15 @@ def count_document(
         "bytes": found.bytes,
         "parts": found.parts,
     }
+
+
+def assigned(texts: Sequence[str]) -> dict[str, Any]:
+    """Return `key=value` texts as a mapping.
+
+    Raises:
+        CapacityError: a text without a value.
+    """
+    return dict(map(_assignment, texts))
 
 
 def _assignment(text: str) -> tuple[str, Any]:

@@ -15,6 +15,7 @@ from orchestrator.resolution import Catalog, Refusal, Resolution, refusals, reso
 from orchestrator.selection import Point, Result, Selection, select_point
 from orchestrator.trials import TrialFactory, cells
 from orchestrator.variants import Variant
+from search_spaces.errors import Fault
 from search_spaces.loading import Reading, read_spec
 from search_spaces.spec import SweepSpec
 from search_spaces.trial import TRIAL_FORMAT, Trial, digest
@@ -103,6 +104,10 @@ class Plan:
         """Return the parameter budgets that a cell's capacity was solved for."""
         return tuple(fit.budget for fit in self.found.fits.get((cell.model, cell.label, cell.capacity), ()))
 
+    def roles(self, cell: Cell) -> tuple[str, ...]:
+        """Return the roles of the matrices that a cell adapts."""
+        return self.found.roles[cell.model, cell.label, cell.capacity]
+
     def to_json(self) -> dict[str, Any]:
         """Return what `fairsweep plan --json` prints."""
         by_label = Counter(trial.label for trial in self.trials)
@@ -133,12 +138,14 @@ class Plan:
             "models": [model.model_dump() for model in self.found.models],
             "data": {name: task.data.model_dump(exclude={"source"}) for name, task in self.found.tasks.items()},
             "implementations": {variant.label: _implementation_json(variant) for variant in self.found.variants},
-            "cells": [
-                {**_cell_json(cell), "counts": _counts_json(counts), "budgets": self.budgets(cell)} for cell, counts in self.counts.items()
-            ],
+            "cells": [self._counted_json(cell) for cell in self.cells],
             "select": [_trial_json(trial) for trial in self.trials],
             "base_trials": [_trial_json(trial) for trial in self.base_trials],
         }
+
+    def _counted_json(self, cell: Cell) -> dict[str, Any]:
+        counts = _counts_json(self.counts[cell])
+        return {**_cell_json(cell), "counts": counts, "roles": list(self.roles(cell)), "budgets": self.budgets(cell)}
 
     def _methods_json(self) -> dict[str, Any]:
         rungs: dict[str, dict[Any, dict[str, Any]]] = {variant.label: {} for variant in self.found.variants}
@@ -189,6 +196,8 @@ def _expand(reading: Reading, catalog: Catalog) -> Plan:
         raise reading.refuse(faults)
     factory = TrialFactory(spec, found)
     counts = {cell: found.heads[cell] for cell in cells(found) if cell in found.heads}
+    if not counts:
+        raise reading.refuse((_nothing_to_train(refusals(found)),))
     trials = tuple(trial for cell in counts for trial in factory.select(cell))
     base_trials = tuple(factory.base(model, task) for model in found.models for task in found.tasks if (model.id, task) in found.forms)
     plan = Plan(
@@ -206,6 +215,11 @@ def _expand(reading: Reading, catalog: Catalog) -> Plan:
     # Which point a cell reports is still open; no rule looks at it before it is observed, so the first stands in for it.
     reports = (trial for cell in counts for trial in factory.report(cell, factory.points[0]))
     return replace(plan, certificate=certify(plan.entries((*trials, *reports, *base_trials))))
+
+
+def _nothing_to_train(refused: Iterable[Refusal]) -> Fault:
+    reasons = dict.fromkeys(f"{row_name(r.label, r.capacity)} on {r.model}: {r.reason}" for r in refused)
+    return Fault("methods", f"nothing can be trained, every cell is refused: {'; '.join(reasons)}")
 
 
 def _digest(spec: SweepSpec, trials: Iterable[Trial], base_trials: Iterable[Trial]) -> str:
@@ -237,7 +251,10 @@ def _entry(trial: Trial, variant: Variant | None, plan: Plan) -> Entry:
         main,
         plan.counts[cell],
         variant.reads,
+        plan.roles(cell),
         card.trains_extra,
+        card.is_control,
+        card.head_schedule,
         variant.defaults,
         optimizer,
         budgets=plan.budgets(cell),
@@ -283,4 +300,6 @@ def _implementation_json(variant: Variant) -> dict[str, Any]:
         "optimizer_settings": variant.optimizer_settings,
         "reads": list(variant.reads),
         "trains_extra": list(card.trains_extra),
+        "is_control": card.is_control,
+        "head_schedule": card.head_schedule,
     }

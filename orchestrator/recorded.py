@@ -14,6 +14,7 @@ from orchestrator.selection import Result, Selection, select_point
 from orchestrator.tracking import schema
 from orchestrator.tracking.records import RunReader, RunRecord
 from search_spaces.errors import TrackingError
+from search_spaces.sections import DEFAULT_OPTIMIZER
 from search_spaces.trial import Phase, Scalar, Trial
 from trainers.api import Counts, Status
 
@@ -42,6 +43,7 @@ class CountedCell(PlannedCell):
     """A cell with its trainable parameters."""
 
     counts: dict[str, int]
+    roles: tuple[str, ...] | None = None
     budgets: tuple[int, ...] = ()
 
 
@@ -63,10 +65,12 @@ class Implementation(_Part):
     """What stands behind a label."""
 
     method: str
-    optimizer: str = "adamw"
+    optimizer: str = DEFAULT_OPTIMIZER
     defaults: dict[str, Any] = {}
     reads: tuple[str, ...] = ()
     trains_extra: tuple[str, ...] = ()
+    is_control: bool = False
+    head_schedule: str = ""
 
 
 class Seeds(_Part):
@@ -79,7 +83,7 @@ class Seeds(_Part):
 class Training(_Part):
     """The training that all methods share."""
 
-    optimizer: str = "adamw"
+    optimizer: str = DEFAULT_OPTIMIZER
 
 
 class Budgets(_Part):
@@ -150,6 +154,11 @@ class RecordedSweep:
     def budgets(self) -> dict[Cell, tuple[int, ...]]:
         """The parameter budgets that the cells' capacities were solved for."""
         return {c.cell: c.budgets for c in self.plan.cells}
+
+    @cached_property
+    def roles(self) -> dict[Cell, tuple[str, ...] | None]:
+        """The roles that every cell adapts; None where the plan does not say."""
+        return {c.cell: c.roles for c in self.plan.cells}
 
     @property
     def refused(self) -> list[Refusal]:

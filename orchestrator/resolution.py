@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from orchestrator.budgets import solve
-from orchestrator.cells import Capacity, Cell, row_name
+from orchestrator.cells import Capacity, Cell, frozen_capacity, row_name
 from orchestrator.variants import Variant, read_options
 from search_spaces.capacity import Fit
 from search_spaces.errors import (
@@ -23,10 +23,10 @@ from search_spaces.errors import (
     UnknownNameError,
 )
 from search_spaces.faults import join
-from search_spaces.sections import TrainingSection
+from search_spaces.sections import DEFAULT_OPTIMIZER, TrainingSection
 from search_spaces.spec import SweepSpec
 from search_spaces.trial import DataRef, ModelRef, Scalar
-from trainers.api import Counts, Form, MethodCard, OptimizerCard, TaskCard
+from trainers.api import Count, Counts, Form, MethodCard, OptimizerCard, TaskCard
 
 
 class Catalog(Protocol):
@@ -65,8 +65,8 @@ class Catalog(Protocol):
         targets: Sequence[str],
         also_train: Sequence[str],
         num_labels: int | None,
-    ) -> Counts:
-        """Count parameters, with a head of so many outputs.
+    ) -> Count:
+        """Count parameters, with a head of so many outputs, and name the roles that are adapted.
 
         Raises CapacityError, NotApplicableError, or UnknownNameError for a role that the model lacks.
         """
@@ -94,7 +94,6 @@ class Refusal:
 
 CountKey = tuple[str, str, Capacity]
 """Model, label, capacity."""
-DEFAULT_OPTIMIZER: str = TrainingSection.model_fields["optimizer"].default
 
 
 @dataclass
@@ -116,6 +115,8 @@ class Resolution:
     """Trainable parameters, with the head of the model's first task."""
     heads: dict[Cell, Counts] = field(default_factory=dict)
     """The same for every cell that runs, with the head of its own task."""
+    roles: dict[CountKey, tuple[str, ...]] = field(default_factory=dict)
+    """The roles that are adapted, which the method may choose by definition."""
     not_applicable: dict[CountKey, str] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
 
@@ -132,6 +133,7 @@ def resolve(spec: SweepSpec, catalog: Catalog) -> Resolution:
     _resolve_models(spec, catalog, found)
     _resolve_tasks(spec, catalog, found)
     _resolve_forms(catalog, found)
+    _refuse_unread_head_rate(spec, found)
     _resolve_methods(spec, catalog, found)
     _refuse_doubles(found)
     for model, variant in itertools.product(found.models, found.variants):
@@ -187,6 +189,18 @@ def _resolve_forms(catalog: Catalog, found: Resolution) -> None:
             found.fault("models", f"{model_id!r} can do none of the tasks: {reason}")
 
 
+def _refuse_unread_head_rate(spec: SweepSpec, found: Resolution) -> None:
+    """Refuse an axis that doubles the trials of a model without a classification head, and changes nothing in them."""
+    axis = "head_learning_rate"
+    headless = dict.fromkeys(model for (model, _), form in found.forms.items() if form != "label")
+    if len(spec.grid.get(axis, ())) > 1 and headless:
+        found.fault(
+            join("grid", axis),
+            f"{', '.join(headless)} has no classification head, so that every point would be trained {len(spec.grid[axis])} times. "
+            "Fix: remove the axis, or give the models that have a head a sweep of their own",
+        )
+
+
 def _optimizer(path: str, name: str, catalog: Catalog, found: Resolution) -> OptimizerCard | None:
     try:
         return catalog.optimizer(name)
@@ -209,8 +223,7 @@ def _resolve_methods(spec: SweepSpec, catalog: Catalog, found: Resolution) -> No
             continue
         if optimizer is None:
             continue
-        solved = card.capacity[0] if card.capacity and spec.budgets else None
-        capacities, settings, faults = read_options(card, optimizer, section.options, solved)
+        capacities, settings, faults = read_options(card, optimizer, section.options, by_budgets=spec.budgets is not None)
         for fault in faults:
             found.fault(join("methods", label, fault.path), fault.message)
         own = {key: value for key, value in settings.items() if key in card.settings}
@@ -248,7 +261,10 @@ def _size(model: ModelRef, variant: Variant, spec: SweepSpec, catalog: Catalog, 
     first = next(iter(heads.values()), None)
 
     def count(capacity: Mapping[str, Scalar], num_labels: int | None = first) -> Counts:
-        return catalog.count(model, variant.card.name, capacity, variant.settings, spec.roles(model.id), spec.also_train, num_labels)
+        roles = spec.roles(model.id)
+        counted = catalog.count(model, variant.card.name, capacity, variant.settings, roles, spec.also_train, num_labels)
+        found.roles[model.id, variant.label, frozen_capacity(capacity)] = counted.roles
+        return counted.counts
 
     ladder: list[Capacity] = []
     for capacity in variant.capacities:
@@ -257,7 +273,7 @@ def _size(model: ModelRef, variant: Variant, spec: SweepSpec, catalog: Catalog, 
                 ladder.append(capacity)
                 found.counts[model.id, variant.label, capacity] = count(dict(capacity))
             else:
-                solved = solve(variant.card.capacity, capacity, spec.budgets, count)
+                solved = solve(variant.card, capacity, spec.budgets, count)
                 ladder += solved.fits
                 found.fits.update({(model.id, variant.label, key): fits for key, fits in solved.fits.items()})
                 found.counts.update({(model.id, variant.label, key): counts for key, counts in solved.counts.items()})
@@ -280,7 +296,8 @@ def _refusal(model: str, task: str, variant: Variant, found: Resolution) -> str:
     """Return why a label cannot be run on a task with a model, whatever its capacity, or nothing."""
     if reason := found.unfit.get((model, task)):
         return reason
-    return variant.optimizer.refusal(found.forms[model, task], found.tasks[task].card.num_labels, variant.optimizer_settings)
+    form, num_labels = found.forms[model, task], found.tasks[task].card.num_labels
+    return variant.optimizer.refusal(form, num_labels, variant.optimizer_settings, penalised=variant.card.penalised)
 
 
 @contextmanager

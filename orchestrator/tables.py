@@ -20,18 +20,31 @@ def plan(made: Plan) -> list[RenderableType]:
     document = made.to_json()
     phases = document["phases"]
     head = Text(f"{made.spec.name}: {document['trials']} trials, {phases['select']} to select and {phases['report']} to report")
+    by_model = ["model"] if len(made.found.models) > 1 else []
     by_budget = ["budget", "off"] if document["budgets"] else []
-    table = Table("method", "implementation", "trainable parameters", *by_budget, "grid points", "trials")
+    table = Table("method", "implementation", *by_model, "adapter", "trainable parameters", *by_budget, "grid points", "trials")
     for label, method in document["methods"].items():
-        rungs = method["capacities"] or [{"config": {}, "models": {}}]
-        for number, rung in enumerate(rungs):
-            sizes = ", ".join(f"{counts['trainable']:,}" for counts in rung["models"].values()) or "-"
-            trials = str(document["trials_by_method"][label]) if number == 0 else ""
-            met = _met(rung) if by_budget else []
-            table.add_row(Text(row_name(label, rung["config"])), Text(method["implementation"]), sizes, *met, str(method["points"]), trials)
-    table.add_row("base", "the untuned model", "0", *("-" for _ in by_budget), "-", str(document["base"]["trials"]))
-    refused = [Text(f"refused: {row_name(r['label'], r['capacity'])} on {r['model']}: {r['reason']}") for r in document["refused"]]
-    return [head, table, *map(Text, document["notes"]), *refused, *certificate(made.certificate)]
+        sizes = [(rung["config"], model, counts) for rung in method["capacities"] for model, counts in rung["models"].items()]
+        for number, (config, model, counts) in enumerate(sizes or [({}, "-", None)]):
+            name, trials = row_name(label, config), str(document["trials_by_method"][label]) if number == 0 else ""
+            cells = [name, method["implementation"], *([model] if by_model else []), *_sizes(counts), *(_met(counts) if by_budget else [])]
+            table.add_row(*map(Text, [*cells, str(method["points"]), trials]))
+    untuned = ["base", "the untuned model", *("-" for _ in by_model), "0", "0", *("-" for _ in by_budget), "-"]
+    table.add_row(*untuned, str(document["base"]["trials"]))
+    return [head, table, *map(Text, document["notes"]), *map(Text, refusals(document["refused"])), *certificate(made.certificate)]
+
+
+def refusals(refused: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return refused cells in words: one line per reason and model, with all rows and tasks that it concerns."""
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for cell in refused:
+        groups.setdefault((cell["reason"], cell["model"]), []).append(cell)
+    lines = []
+    for (reason, model), cells in groups.items():
+        rows = dict.fromkeys(row_name(cell["label"], cell["capacity"]) for cell in cells)
+        tasks = dict.fromkeys(cell["task"] for cell in cells)
+        lines.append(f"refused: {', '.join(rows)} on {', '.join(tasks)} with {model}: {reason}")
+    return lines
 
 
 def certificate(certified: Certificate, missing: Sequence[str] = ()) -> list[RenderableType]:
@@ -69,11 +82,15 @@ def document(content: Mapping[str, Any]) -> RenderableType:
     return table
 
 
-def _met(rung: Mapping[str, Any]) -> list[str]:
-    """Return the budgets that a capacity was solved for, and how far off each it is on every model."""
-    by_model = [counts["budgets"] for counts in rung["models"].values()]
-    budgets = dict.fromkeys(f"{fit['budget']:,}" for fits in by_model for fit in fits)
-    return [" and ".join(budgets) or "-", ", ".join(f"{fit['off']:+,.1%}" for fits in by_model for fit in fits) or "-"]
+def _sizes(counts: Mapping[str, Any] | None) -> list[str]:
+    """Return what budgets count, and the total with the head."""
+    return [f"{counts['peak']:,}", f"{counts['trainable']:,}"] if counts else ["-", "-"]
+
+
+def _met(counts: Mapping[str, Any] | None) -> list[str]:
+    """Return the budgets that a capacity was solved for, and how far off each it is."""
+    fits = counts["budgets"] if counts else []
+    return [" and ".join(f"{fit['budget']:,}" for fit in fits) or "-", ", ".join(f"{fit['off']:+,.1%}" for fit in fits) or "-"]
 
 
 def _marks(marks: Mapping[str, Any]) -> list[str]:
@@ -86,7 +103,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, list):
-        return ", ".join(map(_cell, value))
+        return ", ".join(map(_cell, value)) or "[]"
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_cell(entry)}" for key, entry in value.items())
+        return ", ".join(f"{key} {'auto' if entry is None else _cell(entry)}" for key, entry in value.items())
     return "" if value is None else value if isinstance(value, str) else json.dumps(value)

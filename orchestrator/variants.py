@@ -32,7 +32,7 @@ class Variant:
     optimizer_settings: Settings
     """Settings that differ from the optimiser's defaults."""
     capacities: tuple[Capacity, ...]
-    """As the file gives them; in a sweep by budgets without the first key, which is solved on every model."""
+    """As the file gives them; in a sweep by budgets without the first key, which is solved, or fitted, on every model."""
 
     @property
     def defaults(self) -> Settings:
@@ -48,7 +48,7 @@ class Variant:
 
 
 def read_options(
-    card: MethodCard, optimizer: OptimizerCard, options: Mapping[str, Option], solved: str | None
+    card: MethodCard, optimizer: OptimizerCard, options: Mapping[str, Option], *, by_budgets: bool
 ) -> tuple[tuple[Capacity, ...], Settings, list[Fault]]:
     """Return a label's capacities, the settings of method and optimiser that are not the defaults, and what is wrong with its keys.
 
@@ -56,8 +56,10 @@ def read_options(
         card: the method's card.
         optimizer: the optimiser's card; a setting that both have is the method's.
         options: keys and values as written.
-        solved: the capacity key that a budget solves, which must not be given; None in a sweep without budgets.
+        by_budgets: whether budgets solve the first capacity key, which must not be given then; one that does not change the number of
+            parameters may be given, and else its default is fitted to every model.
     """
+    solved = card.capacity[0] if by_budgets and not card.fixed_size else None
     ladders: dict[str, list[Scalar]] = {key: [value] for key, value in card.capacity_defaults.items()}
     settings: Settings = {}
     known = {**optimizer.settings, **card.settings}
@@ -69,7 +71,8 @@ def read_options(
             ladders[key] = value if isinstance(value, list) else [] if value is None else [value]
         elif not message and value != known[key].default:
             settings[key] = value
-    keys = [key for key in card.capacity if key != solved]
+    fitted = card.capacity[0] if by_budgets and card.capacity and card.capacity[0] not in options else None
+    keys = [key for key in card.capacity if key not in (solved, fitted)]
     for key in keys:
         if key not in ladders:
             what = f"is missing; the capacity of {card.name} is given by {' and '.join(card.capacity)}"
@@ -95,5 +98,6 @@ def _setting_fault(setting: Setting, value: Option) -> str:
     default = setting.default
     number = isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool)
     if default is None or number or type(value) is type(default):
-        return ""
+        outside = bool(setting.bounds) and isinstance(value, int | float) and not setting.admits(value)
+        return f"{value!r} is not valid. Valid: a number {setting.bounds}." if outside else ""
     return f"{value!r} is not valid: it should be of the kind of the default, {default!r}"

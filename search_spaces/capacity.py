@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from search_spaces.errors import CapacityError
 from search_spaces.rungs import Rungs
 from search_spaces.trial import Scalar
 
@@ -69,17 +70,30 @@ class Fit:
 class Ladder:
     """The sizes of one method on one model, by its first capacity key.
 
+    A method without capacity keys has one size, and so has one whose first key is given, or has a default, because it does not change
+    the number of parameters.
+
     Args:
         keys: the method's capacity keys; none for a method of fixed size.
         count: trainable parameters at a capacity, at the peak of training and without the head; raises CapacityError.
-        rest: values of the keys after the first.
+        rest: values of the keys after the first, and of the first where it is given.
+        default: value of the first key where it does not change the number of parameters; a model that does not take it gets the
+            nearest valid value below.
     """
 
-    def __init__(self, keys: Sequence[str], count: Callable[[Mapping[str, Scalar]], int], rest: Mapping[str, Scalar] | None = None) -> None:
+    def __init__(
+        self,
+        keys: Sequence[str],
+        count: Callable[[Mapping[str, Scalar]], int],
+        rest: Mapping[str, Scalar] | None = None,
+        default: Scalar | None = None,
+    ) -> None:
         self.keys = tuple(keys)
         self._count = count
         self._rest = dict(rest or {})
-        self._rungs = Rungs(keys[0], lambda value: count(self._capacity(value))) if keys else None
+        self._default = default
+        self.is_fixed = not self.keys or default is not None or self.keys[0] in self._rest
+        self._rungs = None if self.is_fixed else Rungs(keys[0], lambda value: count(self._capacity(value)))
 
     @property
     def smallest(self) -> Size:
@@ -100,11 +114,16 @@ class Ladder:
         """Return what a budget buys: the largest size below it, or the nearest (of two as near, the smaller).
 
         Beyond either end of the ladder a budget is out of reach, unless the end is within the relative tolerance of it, and not
-        above it where `below` is asked for. The one size of a method without capacity keys is an end, too.
+        above it where `below` is asked for. The one size of a method of fixed size is an end, too.
 
         Raises:
-            CapacityError: the first key takes no whole number.
+            CapacityError: the first key takes no whole number, or does not change the number of parameters.
         """
+        if self._rungs is not None and self._rungs.constant:
+            raise CapacityError(
+                f"no budget can be solved for {self.keys[0]}: {self.smallest}, and so does every other value. "
+                f"Fix: give {self.keys[0]} in a sweep without `budgets`, or declare a default of it in the method's capacity_defaults"
+            )
         smaller, larger = self._around(budget)
         if smaller is None or larger is None:
             return self._at_the_end(smaller, larger, budget, match, tolerance)
@@ -119,7 +138,7 @@ class Ladder:
         off = relative_distance(end.trainable, budget)
         if off == 0 or (abs(off) <= tolerance and (off < 0 or match == "nearest")):
             return Fit(budget, end, beyond)
-        if not self.keys:
+        if self.is_fixed:
             where = "cannot be matched: the size is fixed"
         else:
             where = f"is {'above the largest' if smaller is not None else 'below the smallest'} size"
@@ -134,7 +153,21 @@ class Ladder:
 
     @cached_property
     def _only(self) -> Size:
-        return Size({}, self._count({}))
+        given = {**dict.fromkeys(self.keys[:1], self._default), **self._rest}
+        capacity = {key: value for key in self.keys if (value := given.get(key)) is not None}
+        try:
+            return Size(capacity, self._count(capacity))
+        except CapacityError as error:
+            if (nearest := self._nearest_valid(error)) is None:
+                raise
+            capacity[self.keys[0]] = nearest
+            return Size(capacity, self._count(capacity))
+
+    def _nearest_valid(self, error: CapacityError) -> int | None:
+        """Return the largest valid value below a default that the model does not take; None where the default is not to blame."""
+        if not self.keys or self.keys[0] in self._rest or error.key != self.keys[0] or not isinstance(self._default, int):
+            return None
+        return max((value for value in error.valid or () if value < self._default), default=None)
 
     def _size(self, value: int | None) -> Size | None:
         return None if value is None or self._rungs is None else Size(self._capacity(value), self._rungs.trainable(value))

@@ -56,6 +56,16 @@ class Rungs:
         return smaller, larger
 
     @cached_property
+    def constant(self) -> bool:
+        """Whether there are several values, and the key changes nothing in what the method trains."""
+        first = self._from(1)
+        second = None if first is None else self._from(first + 1)
+        if first is None or second is None or self.trainable(second) != self.trainable(first):
+            return False
+        doubled = self._from(2 * first)
+        return doubled is None or self.trainable(doubled) == self.trainable(first)
+
+    @cached_property
     def _first(self) -> int:
         first = self._from(1)
         return first if first is not None else self.trainable(1)

@@ -37,6 +37,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Extra = Literal["norms", "biases"]
 Consumer = Literal["init", "order", "dropout"]
 EXTRAS: tuple[Extra, ...] = ("norms", "biases")
+DEFAULT_OPTIMIZER = "adamw"
 CONSUMERS: tuple[Consumer, ...] = ("init", "order", "dropout")
 
 
@@ -81,7 +82,7 @@ class TrainingSection(Section):
     steps: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=8, ge=1)
     micro_batch: int | None = Field(default=None, ge=1)
-    optimizer: str = Field(default="adamw", min_length=1)
+    optimizer: str = Field(default=DEFAULT_OPTIMIZER, min_length=1)
     """Registry key; looked up when the sweep is planned."""
     betas: Annotated[tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]], Tuple] = (0.9, 0.999)
     eps: float = Field(default=1e-8, gt=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,25 @@ class Setting:
     choices: tuple[Scalar, ...] = ()
     """Valid values; empty for any value of the default's type."""
     doc: str = ""
+    above: float | None = None
+    """A number must be larger than this."""
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @property
+    def bounds(self) -> str:
+        """Which numbers are valid, as in `above 0, at most 1`; empty without bounds."""
+        limits = {"above": self.above, "at least": self.at_least, "at most": self.at_most}
+        return ", ".join(f"{word} {limit:g}" for word, limit in limits.items() if limit is not None)
+
+    def admits(self, value: float) -> bool:
+        """Tell whether a number is finite and within the bounds."""
+        return (
+            math.isfinite(value)
+            and (self.above is None or value > self.above)
+            and (self.at_least is None or value >= self.at_least)
+            and (self.at_most is None or value <= self.at_most)
+        )
 
 
 @dataclass(frozen=True)
@@ -49,7 +69,11 @@ class MethodCard:
     capacity: tuple[str, ...] = ()
     """Capacity keys; the first is what a parameter budget solves."""
     capacity_defaults: Mapping[str, Scalar] = field(default_factory=dict)
-    """Values of capacity keys after the first, for a label that does not give them."""
+    """Values of capacity keys, for a label that does not give them.
+
+    The first key has one only where the number of parameters does not depend on it, so that no parameter budget can solve it. Where a
+    model does not take this default, the nearest valid value below stands in for it in a sweep by budgets.
+    """
     settings: Mapping[str, Setting] = field(default_factory=dict)
     default_targets: tuple[str, ...] = ("q", "v")
     trains_at_start: tuple[str, ...] = ("*",)
@@ -58,12 +82,30 @@ class MethodCard:
     """Output before the first step: that of the base exactly, within 0.05 relative, or something else."""
     mergeable: bool = True
     """Whether the adapter can be folded into the base's weights, at least of a base that has room for it."""
+    draws: bool = True
+    """Whether something is drawn at the start, so that two seeds give two adapters."""
     packable: bool = False
+    """Whether adapters of several trials may share a pass over the base, each on rows of its own: they act on a matrix row by row."""
     exports_lora: bool = False
+    """Whether `factors` says all: the adapter is a low-rank update of single matrices."""
     reads: tuple[str, ...] = ("learning_rate", "scale", "dropout")
     """Hyper-parameters that the method reads; grid axes outside are declared in the certificate."""
     trains_extra: tuple[str, ...] = ()
     """Parts of the base that the method trains by definition besides its adapter, such as `norms`; needs a matching control row."""
+    penalised: bool = False
+    """Whether the definition adds a regulariser to the loss."""
+    head_schedule: str = ""
+    """When the classification head is trained, if not in every step: in words that follow the method's name."""
+
+    @property
+    def fixed_size(self) -> bool:
+        """Whether no capacity key changes the number of parameters, so that no parameter budget can be solved for."""
+        return not self.capacity or self.capacity[0] in self.capacity_defaults
+
+    @property
+    def is_control(self) -> bool:
+        """Whether a row can show what extra parts of the base bring: LoRA-like updates of single matrices and nothing else."""
+        return self.family == "low-rank" and self.exports_lora and not self.trains_extra
 
 
 # ------------------------------------------------------------------------------------------------------------ optimisers
@@ -90,17 +132,27 @@ class OptimizerCard:
     """Why it cannot train the other forms."""
     classes_only: Mapping[str, tuple[Scalar, ...]] = field(default_factory=dict)
     """Values of settings that are defined for classes, but not for a number to predict."""
+    penalties: bool = True
+    """Whether it minimises what a method adds to the loss."""
 
-    def refusal(self, form: Form, num_labels: int | None = None, settings: Mapping[str, Any] | None = None) -> str:
-        """Return why the optimiser cannot train a task, or nothing where it can.
+    def refusal(
+        self, form: Form, num_labels: int | None = None, settings: Mapping[str, Any] | None = None, *, penalised: bool = False
+    ) -> str:
+        """Return why the optimiser cannot train a method on a task, or nothing where it can.
 
         Args:
             form: the form of the task.
             num_labels: outputs of the classification head, 1 for a number.
             settings: the optimiser's settings that are not its defaults.
+            penalised: whether the method adds a regulariser to the loss.
         """
         if form not in self.forms:
             return f"the optimiser {self.name} {self.limit}"
+        if penalised and not self.penalties:
+            return (
+                f"the method adds a regulariser to the loss, which the optimiser {self.name} does not minimise. "
+                "Fix: train it with another optimiser"
+            )
         for key, values in self.classes_only.items() if num_labels == 1 else ():
             if (value := (settings or {}).get(key, self.settings[key].default)) in values:
                 return (
@@ -144,6 +196,8 @@ class TaskCard:
     """Top-level fields that every row must have."""
     num_labels: int | None = None
     """Outputs of a classification head: the number of classes, or 1 for a number to predict; None where there is no such form."""
+    fewest: int = 1
+    """Fewest examples of a split that its metrics are defined for."""
 
     def form_on(self, *, has_head: bool) -> Form:
         """Return the form of the task on a base model with a classification head, or on a causal language model without one.
@@ -243,6 +297,19 @@ class Counts(Frozen):
     def trainable(self) -> int:
         """Trainable in all: the adapter's peak and the head."""
         return self.peak + self.head
+
+
+@dataclass(frozen=True)
+class Count:
+    """How large an adapter is, and what it acts on."""
+
+    counts: Counts
+    parts: dict[str, int] = field(default_factory=dict)
+    """Trainable parameters by group: the method's own, `extras` for norms and biases, `head` for the classification head."""
+    bytes: int = 0
+    """Size of the stored adapter's tensors, head excluded: fp32 values, indices as they are."""
+    roles: tuple[str, ...] = ()
+    """Roles of the matrices that the method acts on."""
 
 
 class Usage(Frozen):

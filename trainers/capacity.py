@@ -28,7 +28,8 @@ def ladder(
         method: registry key.
         targets: roles; empty takes the method's default.
         settings: structural settings.
-        others: values of the capacity keys after the first; those that are left out take the method's defaults.
+        others: values of the capacity keys after the first, and of one that does not change the number of parameters; those that are
+            left out take the method's defaults.
         also_train: `norms`, `biases`.
 
     Raises:
@@ -37,12 +38,13 @@ def ladder(
     """
     card = method_type(method).card
     given = dict(others or {})
-    if card.capacity and card.capacity[0] in given:
+    if not card.fixed_size and card.capacity[0] in given:
         raise CapacityError(f"{method}: {card.capacity[0]} is what the ladder varies. Fix: leave it out", card.capacity[0])
-    first = dict.fromkeys(card.capacity[:1], 1)
+    first = {key: 1 for key in card.capacity[:1] if key not in given}
     rest = {key: value for key, value in checked_capacity(card, {**given, **first}).items() if key not in first}
+    default = card.capacity_defaults.get(card.capacity[0]) if card.capacity else None
 
     def count(capacity: Mapping[str, Scalar]) -> int:
         return count_on(model, method, targets, capacity, settings or {}, also_train).counts.peak
 
-    return Ladder(card.capacity, count, rest)
+    return Ladder(card.capacity, count, rest, default)

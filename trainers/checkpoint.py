@@ -86,6 +86,8 @@ def _tensors(run: TrainingRun, engine: Engine) -> dict[str, Tensor]:
     tensors |= {f"method.{name}": t.detach().clone() for name, t in run.model.method.training_state().items()}
     tensors["generator.dropout"] = run.model.dropout.generator.get_state()
     tensors["generator.global"] = torch.get_rng_state()
+    if parameter_device(run).type == "cuda":
+        tensors["generator.device"] = torch.cuda.get_rng_state(parameter_device(run))
     for index, values in engine.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{key}": torch.as_tensor(value).clone() for key, value in values.items()}
     return tensors
@@ -99,6 +101,8 @@ def _restore(tensors: dict[str, Tensor], document: dict[str, Any], run: Training
     run.kept = {name.removeprefix("kept."): t.to(parameter_device(run)) for name, t in tensors.items() if name.startswith("kept.")}
     run.model.dropout.generator.set_state(tensors["generator.dropout"])
     torch.set_rng_state(tensors["generator.global"])
+    if "generator.device" in tensors:
+        torch.cuda.set_rng_state(tensors["generator.device"], parameter_device(run))
     for key, value in document.items():
         setattr(run.state, key, value)
     run.state.curves = {name: [(int(step), value) for step, value in points] for name, points in run.state.curves.items()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -14,25 +13,12 @@ from trainers.adapters.attach import AdaptedModel, attached
 from trainers.adapters.copies import has_head
 from trainers.adapters.method import Method
 from trainers.adapters.storing import HEAD, adapter_state
-from trainers.api import Counts
+from trainers.api import Count, Counts
 from trainers.registry import method_type
 from trainers.shapes import shapes
 
 EXTRAS_PART, HEAD_PART = "extras", "head"
 """Groups that are not the method's own; one of its own that is called so stands under `method.<name>`."""
-
-
-@dataclass(frozen=True)
-class Count:
-    """How large an adapter is."""
-
-    counts: Counts
-    parts: dict[str, int]
-    """Trainable parameters by group: the method's own, `extras` for norms and biases, `head` for the classification head."""
-    bytes: int
-    """Size of the stored adapter's tensors, head excluded: fp32 values, indices as they are."""
-    roles: tuple[str, ...] = ()
-    """Roles of the matrices that the method acts on."""
 
 
 def count_on(

@@ -91,8 +91,10 @@ def resolve(task: Task, source: str, *, train: int, selection: int, test: int, s
         The reference; the first half of its digest names the train pool, the second the test pool.
 
     Raises:
-        DataError: the source is missing, a row is malformed, or no training example would be left.
+        DataError: the source is missing, a row is malformed, no training example would be left, or a split is too small to be scored.
     """
+    for key, count in ("selection", selection), ("test", test):
+        _require_scorable(task, f"data.{key} is {count}", count)
     pools = {split: _checked(task, source, split, selection) for split in ("train", "test")}
     content = pools["train"][:HALF] + pools["test"][:HALF]
     return DataRef(source=source, train=train, selection=selection, test=test, seed=seed, digest=content)
@@ -178,6 +180,8 @@ def _checked(task: Task, source: str, split: Split, selection: int) -> str:
         rows.example(task, index)
     if split == "train":
         _require_training(rows, selection)
+    else:
+        _require_scorable(task, f"{rows.origin} has {len(rows)} rows", len(rows))
     return _rows_digest(rows)
 
 
@@ -200,6 +204,11 @@ def _require_training(rows: Rows, selection: int) -> None:
             f"{rows.origin} has {len(rows)} rows and data.selection takes {selection} of them: no training example is left. "
             f"Fix: set data.selection below {len(rows)}, or add rows"
         )
+
+
+def _require_scorable(task: Task, what: str, count: int) -> None:
+    if count < task.card.fewest:
+        raise DataError(f"{what}, and the metrics of {task.card.name} need {task.card.fewest} at least. Fix: raise the number")
 
 
 def _hub_digest(task: Task, split: Split) -> str:

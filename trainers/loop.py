@@ -23,13 +23,14 @@ from trainers.engine import Engine
 from trainers.evaluate import Evaluation, evaluate
 from trainers.meter import Meter
 from trainers.models import BaseModel
+from trainers.optimizer import NotFinite
 
 CHECKPOINT_SECONDS = 60.0
 """Shortest time between two checkpoints of a running trial."""
 
 
 class Diverged(Exception):
-    """The loss is not a finite number; carries the step."""
+    """The loss, or an update, is not a finite number; carries the step."""
 
     def __init__(self, what: str, step: int) -> None:
         self.step = step
@@ -98,7 +99,7 @@ class TrainingRun:
         """Train to the end, evaluating on the selection split, and put the kept adapter state back in place.
 
         Raises:
-            Diverged: a loss is NaN or infinite.
+            Diverged: a loss is NaN or infinite, or an update cannot be computed.
             TimeLimit: the deadline has passed.
         """
         if self.steps == 0:
@@ -121,8 +122,11 @@ class TrainingRun:
         batches, weight = self._global_batch(self.order[step])
         rate = engine.learning_rate
         self.model.before_step(step, self.steps)
-        with self.meter.step(count_operations=step == 0):
-            loss = engine.step(batches, weight, lambda: self.model.method.after_step(step, self.steps))
+        try:
+            with self.meter.step(count_operations=step == 0):
+                loss = engine.step(batches, weight, lambda: self.model.method.after_step(step, self.steps))
+        except NotFinite as error:
+            raise Diverged(str(error), step + 1) from error
         self.state.flops = self.meter.flops or self.state.flops
         self.state.step += 1
         self.state.record("train/loss", self.state.step, loss)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import resource
 import statistics
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -30,6 +31,19 @@ _CPU_ATTENTION: dict[Any, Any] = {
 }
 
 
+def _fft_flops(shape: Sequence[int], axes: Sequence[int], per_element: float) -> int:
+    """Return `per_element n log2 n` per transform of n elements: 5 complex, 2.5 real, as of radix 2 (Cooley & Tukey 1965)."""
+    return round(per_element * math.prod(shape) * math.log2(max(1, math.prod(shape[axis] for axis in axes))))
+
+
+# The length of a real transform is that of its real side; torch has no formulas for any.
+_FOURIER: dict[Any, Any] = {
+    torch.ops.aten._fft_r2c: lambda x, axes, *_, **__: _fft_flops(x, axes, 2.5),
+    torch.ops.aten._fft_c2r: lambda x, axes, *_, out_shape, **__: _fft_flops(out_shape, axes, 2.5),
+    torch.ops.aten._fft_c2c: lambda x, axes, *_, **__: _fft_flops(x, axes, 5),
+}
+
+
 class Meter:
     """Collects the costs of one trial.
 
@@ -49,7 +63,7 @@ class Meter:
         """Time one optimiser step, and count the operations that torch sees."""
         start = time.perf_counter()
         if count_operations:
-            with FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION) as counter:
+            with FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION | _FOURIER) as counter:
                 yield
             self.flops = float(counter.get_total_flops())
         else:

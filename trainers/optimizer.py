@@ -30,6 +30,10 @@ class Optimizer(ABC):
         """
 
 
+class NotFinite(ArithmeticError):
+    """An update cannot be computed, since a number left the range of its arithmetic; the message names what is not finite."""
+
+
 class OnlineOptimizer(torch.optim.Optimizer, ABC):
     """Updates its parameters after every single example, from the outputs of a forward pass with a graph."""
 
@@ -40,6 +44,9 @@ class OnlineOptimizer(torch.optim.Optimizer, ABC):
         Args:
             outputs_C: the head's outputs, (C,): logits of the classes, or (1,) the predicted number.
             label: the right class as a whole number, or the right number in floating point; of no dimension.
+
+        Raises:
+            NotFinite: the update cannot be computed.
         """
 
     def step(self, closure: object = None) -> None:  # type: ignore[override]

@@ -22,9 +22,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from torch import nn
 
 import trainers.determinism  # noqa: F401  must come before torch computes anything
-from search_spaces.errors import FairsweepError, StorageError
+from search_spaces.errors import CapacityError, FairsweepError, StorageError
 from search_spaces.trial import BASE, DataRef, ModelRef, Trial
 from trainers import data as task_data
 from trainers import models, registry
@@ -32,6 +33,7 @@ from trainers.adapters import storing
 from trainers.adapters.attach import AdaptedModel, attached
 from trainers.adapters.snapshot import fingerprint
 from trainers.adapters.untuned import Untuned
+from trainers.adapters.virtual_tokens import positions
 from trainers.api import Counts, Example, Job, Outcome, Prediction, Profile, Progress, Status, Usage
 from trainers.checkpoint import remove_checkpoint
 from trainers.counting import measured
@@ -101,6 +103,8 @@ class Worker:
         key = (task, ref.digest, ref.train, ref.selection, ref.test, ref.seed, base.ref, max_length, max_new_tokens)
         if key not in self._data:
             cache = cache_root() / "data"
+            # The same for every method, whether it takes positions of its own or not.
+            max_length = min(max_length, _table_of_positions(base.model) or max_length)
             self._data[key] = task_data.load(
                 registry.task(task),
                 ref,
@@ -192,6 +196,7 @@ class _Recorder:
             num_labels=task.card.num_labels if base.has_head else None,
         ) as model:
             torch.manual_seed(trial.seed_of("dropout"))
+            _require_positions(model, trial.training.max_length)
             self.counts = measured(model).counts
             self.training = self._training_run(model, base, task, data)
             self.digests |= data.digests | {"order": task_data.order_digest(self.training.order)}
@@ -282,6 +287,22 @@ class _Recorder:
             macs=None if flops is None else flops / 2,
             adapter_bytes=self.adapter_bytes,
         )
+
+
+def _require_positions(model: AdaptedModel, max_length: int) -> None:
+    """Refuse virtual tokens that do not fit beside the longest text: cutting the texts of one method alone would not be fair."""
+    virtual, available = model.method.virtual_tokens(), _table_of_positions(model.base)
+    if virtual and available is not None and max_length + virtual > available:
+        raise CapacityError(
+            f"max_length {max_length} and {virtual} virtual tokens exceed the model's {available} positions. "
+            f"Fix: training.max_length: {available - virtual}"
+        )
+
+
+def _table_of_positions(base: nn.Module) -> int | None:
+    """Return how many positions a model has a vector for; None where positions are computed, which have no end."""
+    tables = (module for name, module in base.named_modules() if name.endswith((".position_embeddings", ".embed_positions")))
+    return positions(base) if any(isinstance(table, nn.Embedding) for table in tables) else None
 
 
 def _table(split: str, examples: tuple[Example, ...], predictions: list[Prediction], rows: list[dict[str, float]] | None) -> pa.Table:

@@ -19,6 +19,9 @@ targets_option = click.option("--targets", default="", metavar="ROLES", help="Ro
 also_train_option = click.option(
     "--also-train", multiple=True, type=click.Choice(EXTRAS), help="Trained besides the adapter, as in a sweep; repeatable."
 )
+assignments_option = click.option(
+    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Capacity or setting, such as rank=4; repeatable."
+)
 
 
 def _show(answer: Answer, rows: Rows, as_json: bool) -> int:
@@ -44,6 +47,12 @@ def _roles(targets: str) -> tuple[str, ...]:
         "--budget", "budgets", multiple=True, type=click.IntRange(1), help="Trainable parameters to solve capacities for; repeatable."
     ),
     click.option("--match", type=click.Choice(["below", "nearest"]), default="below", show_default=True, help="How a budget is matched."),
+    click.option(
+        "--tolerance",
+        type=click.FloatRange(0, 1, max_open=True),
+        help="Relative distance at which the end of a method's sizes still serves a budget (default: that of a sweep file).",
+    ),
+    assignments_option,
     json_option,
 )
 def methods(
@@ -54,6 +63,8 @@ def methods(
     also_train: tuple[str, ...],
     budgets: tuple[int, ...],
     match: Match,
+    tolerance: float | None,
+    assignments: tuple[str, ...],
     as_json: bool,
 ) -> int:
     """List the registered methods, those of HF PEFT among them; with --model, the sizes that they come in.
@@ -61,14 +72,16 @@ def methods(
     HF PEFT builds a whole model for every size: on a model, its methods are those that --method names.
     """
     from orchestrator import inventory, sizing, tables
+    from orchestrator.counting import assigned
     from trainers.registry import method_names
 
     rows = inventory.methods(only or (method_names() if model else ()))
     if model is None:
-        if targets or also_train or budgets:
+        if targets or also_train or budgets or assignments or tolerance is not None:
             raise FairsweepError("sizes are those on a base model. Fix: add --model, such as --model llama2-7b")
         return _show(answer, rows, as_json)
-    sizes = sizing.Sizing(model, _roles(targets), budgets, match, also_train).of(rows)
+    near = sizing.TOLERANCE if tolerance is None else tolerance
+    sizes = sizing.Sizing(model, _roles(targets), budgets, match, also_train, near, assigned(assignments)).of(rows)
     if as_json:
         answer.json(sizes)
     else:
@@ -102,8 +115,8 @@ def studies(answer: Answer, as_json: bool) -> int:
 
 @command(
     click.option("--model", required=True, help="Registered name, hub id or local folder."),
-    click.option("--method", required=True, help="Registry key, such as lora or peft/vera."),
-    click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Capacity or setting, such as rank=4; repeatable."),
+    click.option("--method", "names", required=True, multiple=True, help="Registry key, such as lora or peft/vera; repeatable."),
+    assignments_option,
     targets_option,
     also_train_option,
     click.option("--task", help="Count the classification head that this task needs (default: the model's own)."),
@@ -112,18 +125,21 @@ def studies(answer: Answer, as_json: bool) -> int:
 def count(
     answer: Answer,
     model: str,
-    method: str,
-    settings: tuple[str, ...],
+    names: tuple[str, ...],
+    assignments: tuple[str, ...],
     targets: str,
     also_train: tuple[str, ...],
     task: str | None,
     as_json: bool,
 ) -> int:
-    """Count trainable parameters, from the model's config alone."""
+    """Count trainable parameters, from the model's config alone; of several methods, each takes the keys that it has."""
     from orchestrator import tables
-    from orchestrator.counting import count_document
+    from orchestrator.counting import count_documents, count_rows
 
-    document = count_document(model, method, settings, _roles(targets), also_train, task)
+    documents = count_documents(model, names, assignments, _roles(targets), also_train, task)
+    if len(documents) > 1:
+        return _show(answer, documents if as_json else count_rows(documents), as_json)
+    (document,) = documents
     if as_json:
         answer.json(document)
     else:

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from orchestrator.cells import Cell, cell_of, row_name
+from search_spaces.sections import DEFAULT_OPTIMIZER
 from search_spaces.trial import Training, Trial
 from trainers.api import Counts, Status, Usage
 
@@ -41,7 +42,10 @@ class Entry:
         main: the task's main metric, which selects.
         counts: trainable parameters.
         reads: hyper-parameters that method and optimiser read, out of those that they may leave unread.
+        roles: roles of the matrices that the method acts on, which its definition may fix; None where that is not known.
         trains_extra: parts of the base that the method trains by definition.
+        is_control: whether the method's rows can show what extra parts of the base bring.
+        head_schedule: when the method trains the classification head, if not in every step, in words.
         defaults: the method's default settings.
         optimizer: the sweep's optimiser, which a variant may deviate from.
         budgets: the parameter budgets that the capacity was solved for; of a method of fixed size, the nearest.
@@ -57,9 +61,12 @@ class Entry:
     main: str
     counts: Counts | None = None
     reads: tuple[str, ...] = ()
+    roles: tuple[str, ...] | None = None
     trains_extra: tuple[str, ...] = ()
+    is_control: bool = False
+    head_schedule: str = ""
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    optimizer: str = "adamw"
+    optimizer: str = DEFAULT_OPTIMIZER
     budgets: tuple[int, ...] = ()
     tolerance: float = 0.0
     status: Status | None = None

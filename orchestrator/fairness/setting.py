@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from orchestrator.fairness.adapted import adapted_roles, head_parameters, merged_marks, other_heads, own_positions
 from orchestrator.fairness.entry import Entry
 from orchestrator.fairness.rule import Rule, by_label, by_row, disagreements, distinct, grouped, pooled, several, verdict
 
@@ -13,27 +14,35 @@ from orchestrator.fairness.rule import Rule, by_label, by_row, disagreements, di
 def same_parts(entries: Sequence[Entry]) -> Rule:
     """F7: every method adapts the same matrices, and trains the same head, norms and biases besides.
 
-    A method that by definition trains more is matched by a row that trains the same extras and nothing else of the base.
+    What a definition decides breaks no rule, but is marked: other positions than the targets, another head, more of the base than the
+    adapter. The last is matched by a control row that trains the same extras and nothing else of the base.
     """
     tuned = [entry for entry in entries if not entry.cell.is_base]
     parts = grouped(tuned, lambda e: (e.cell.model, e.row), lambda e: (e.trial.targets, e.trial.head, e.trial.also_train))
     labels = by_label(tuned)
-    controls = {frozenset(entry.trial.also_train) for entry in labels.values() if not entry.trains_extra}
-    marks = {
-        label: f"unmatched: trains {', '.join(entry.trains_extra)} besides its adapter, and no control row does"
-        for label, entry in labels.items()
-        if entry.trains_extra and frozenset(entry.trial.also_train) | set(entry.trains_extra) not in controls
-    }
     return verdict(
         "F7",
         "same target roles, head, norms and biases",
         disagreements("adapts (targets, head, also_train)", parts),
-        marks,
+        merged_marks(_unmatched(labels), own_positions(tuned), other_heads(tuned)),
         targets={model: [list(targets) for targets, _, _ in facts] for model, facts in pooled(parts).items()},
+        adapted=adapted_roles(tuned),
         head=distinct(entry.trial.head for entry in tuned),
+        head_parameters=head_parameters(tuned),
         also_train=distinct(extra for entry in tuned for extra in entry.trial.also_train),
         extras={label: list(entry.trains_extra) for label, entry in labels.items() if entry.trains_extra},
     )
+
+
+def _unmatched(labels: Mapping[str, Entry]) -> dict[str, str]:
+    """Return the marks of the labels that train more of the base than any control row."""
+    controls = {frozenset(entry.trial.also_train) for entry in labels.values() if entry.is_control}
+    return {
+        label: f"unmatched: trains {', '.join(entry.trains_extra)} besides its adapter, and no control row does. "
+        f"Fix: also_train: [{', '.join(entry.trains_extra)}] beside a LoRA row"
+        for label, entry in labels.items()
+        if entry.trains_extra and frozenset(entry.trial.also_train) | set(entry.trains_extra) not in controls
+    }
 
 
 def one_precision(entries: Sequence[Entry]) -> Rule:

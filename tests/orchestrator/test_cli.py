@@ -138,6 +138,7 @@ def test_methods_on_a_model_shows_sizes_and_what_budgets_buy(fairsweep: Command)
     near, far = lora["budgets"]
     assert (near["capacity"], near["trainable"], near["off"]) == ({"rank": 2}, 256, pytest.approx(256 / 300 - 1))
     assert (near["next"], near["step"], near["reached"]) == ({"capacity": {"rank": 3}, "trainable": 384}, 128, True)
+    assert rows["full"]["fixed"] and not lora["fixed"]
     assert (far["capacity"], far["trainable"], far["reached"], far["nearest"]["trainable"]) == (None, None, False, 2048)
     assert "above the largest size" in far["words"] and "size is fixed" in rows["full"]["budgets"][0]["words"]
     assert "no bias vectors" in rows["bitfit"]["refused"] and rows["bitfit"]["smallest"] is None
@@ -337,3 +338,44 @@ def test_prompt_reproduces_the_golden_prompts(fairsweep: Command, tmp_path: Path
         else:
             assert row["options"] is not None and wanted["verbalized"][0] in row["options"]
             assert len(row["options"]) == len(wanted["candidates"])
+
+
+def test_several_methods_are_counted_side_by_side(fairsweep: Command) -> None:
+    command = ("count", "--model", "micro-llama", "--method", "lora", "--method", "melora", "--set", "rank=2", "--set", "blocks=4")
+    lora, melora = json.loads(fairsweep(*command, "--json").stdout)
+    assert (lora["method"], lora["config"]["rank"], "blocks" in lora["config"]) == ("lora", 2, False)
+    assert (melora["method"], melora["config"]["blocks"]) == ("melora", 4)
+    shown = fairsweep(*command).stdout
+    assert "blocks 4" in shown and f"{lora['adapter']:,}" in shown
+    refused(fairsweep(*command, "--set", "blcks=2"), "blcks", "Did you mean 'blocks'")
+
+
+def test_methods_and_plans_solve_budgets_alike(fairsweep: Command) -> None:
+    """2,048 parameters are the most that rank 16 gives; 2,100 is within the tolerance of a sweep file."""
+    command = ("methods", "--model", "micro-llama", "--targets", "q,v", "--method", "lora", "--budget", "2100", "--json")
+    bought = [json.loads(fairsweep(*command, *more).stdout)[0]["budgets"][0] for more in ((), ("--tolerance", "0.01"))]
+    assert [fit["capacity"] for fit in bought] == [{"rank": 16}, None]
+    plan = ("plan", "quickstart", "--set", "models=[micro-llama]", "--set", "methods={lora: {}}", "--set", "targets=[q, v]", "--json")
+    (rung,) = json.loads(fairsweep(*plan, "--set", "budgets={counts: [2100]}").stdout)["methods"]["lora"]["capacities"]
+    assert rung["config"] == {"rank": 16}
+
+
+def test_sizes_of_variants(fairsweep: Command) -> None:
+    command = ("methods", "--model", "micro-llama", "--method", "lora", "--method", "loretta_rep", "--set", "bottleneck=4", "--json")
+    lora, loretta = json.loads(fairsweep(*command).stdout)
+    assert (lora["smallest"]["capacity"], loretta["smallest"]["capacity"]) == ({"rank": 1}, {"rank": 1, "bottleneck": 4})
+    refused(fairsweep("methods", "--model", "micro-llama", "--method", "lora", "--set", "bttleneck=4"), "bttleneck")
+
+
+def test_a_plan_names_models_adapters_and_refusals_once(fairsweep: Command) -> None:
+    methods = "methods={lora: {rank: [2]}, bitfit: {}}"
+    command = ("plan", "quickstart", "--set", "models=[micro-llama, smollm2-135m]", "--set", methods, "--set", "tasks=[squad, drop]")
+    shown = fairsweep(*command).stdout
+    assert "model" in shown and "adapter" in shown
+    lines = [line for line in shown.splitlines() if line.startswith("refused: ")]
+    assert len(lines) == 2 and lines[0].startswith("refused: bitfit on squad, drop with ")
+
+
+def test_empty_and_automatic_settings_are_shown(fairsweep: Command) -> None:
+    shown = " ".join(fairsweep("methods", "--method", "cp", "--method", "full").stdout.split())
+    assert "rows []" in shown and "[]" in shown

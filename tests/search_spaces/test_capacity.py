@@ -215,3 +215,15 @@ def test_a_method_of_fixed_size_is_what_it_is() -> None:
 )
 def test_a_fit_in_words(fit: Fit, words: str) -> None:
     assert fit.words == words
+
+
+def test_a_key_that_changes_nothing_is_not_solved() -> None:
+    method = MadeUp(dict.fromkeys((1, 2, 4, 8), 100), says=True)
+    with pytest.raises(CapacityError, match="rank=1 trains 100, and so does every other value"):
+        method.ladder.fit(1000)
+    fixed = Ladder(("rank",), method, default=6)
+    assert fixed.is_fixed and fixed.smallest == Size({"rank": 4}, 100)
+    assert "the size is fixed" in fixed.fit(1000).words
+    assert Ladder(("rank",), method, {"rank": 8}).smallest == Size({"rank": 8}, 100)
+    with pytest.raises(CapacityError, match="rank 6 is not valid"):
+        _ = Ladder(("rank",), method, {"rank": 6}, default=6).smallest

@@ -88,8 +88,17 @@ def test_every_native_method_has_a_ladder(name: str) -> None:
     model = ModelRef(id="micro-bert")
     sizes = ladder(model, name, others=dict.fromkeys(method_type(name).card.capacity[1:], 2))
     smallest = sizes.smallest
+    assert sizes.is_fixed == method_type(name).card.fixed_size
+    sizes.fit(smallest.trainable)
     assert count_on(model, name, (), smallest.capacity, {}).counts.peak == smallest.trainable > 0
     following = sizes.larger(smallest)
     if following is not None:
         fit = sizes.fit(following.trainable)
         assert fit.reached and fit.off == 0 and fit.size.trainable == following.trainable > smallest.trainable
+
+
+def test_a_rank_that_changes_no_count_takes_its_default_or_a_divisor_below() -> None:
+    llama, smollm = (ladder(model, "surm_kronecker", ("q", "v")) for model in (LLAMA, ModelRef(id="smollm2-135m")))
+    assert llama.smallest.capacity == smollm.smallest.capacity == {"rank": 32}
+    assert ladder(MICRO, "surm_kronecker", ("q",)).smallest.capacity == {"rank": 16}
+    assert ladder(MICRO, "surm_kronecker", ("q",), others={"rank": 4}).smallest.capacity == {"rank": 4}

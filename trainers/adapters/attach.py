@@ -15,7 +15,7 @@ from torch.func import functional_call
 
 from trainers.adapters.choices import checked_settings
 from trainers.adapters.copies import ParameterCopies, extra_parameters, in_head
-from trainers.adapters.heads import size_head
+from trainers.adapters.heads import fresh_head, size_head
 from trainers.adapters.method import Method
 from trainers.adapters.sites import Site, find_sites, roles_of
 from trainers.adapters.snapshot import Snapshot
@@ -65,7 +65,7 @@ class AdaptedModel(nn.Module):
         base: the frozen base model.
         method: the attached method.
         extras: trainable copies of norms or biases, where the sweep trains them.
-        head: trainable copies of the classification head, freshly initialised; empty for a base without one.
+        head: copies of the classification head, freshly initialised; empty for a base without one.
         present_names: the names, while the method is attached, of the extras' and the head's parameters, by those in the bare base.
         pristine: the base's structure without the method.
         num_labels: outputs that the head was given; None where it is as it was loaded.
@@ -86,7 +86,7 @@ class AdaptedModel(nn.Module):
         self.method, self.extras, self.head, self.dropout, self.base = method, extras, head, dropout, base
         self.pristine, self.num_labels = pristine, num_labels
         self._cast = SharedCast(adapter_dtype(base))
-        self.present_names = _present_names(base, pristine, (*extras.names, *head.names))
+        self.present_names = _present_names(base, pristine, (*extras.names, *head.names, *head.frozen))
         self._is_decoder = bool(getattr(base, "can_generate", lambda: False)())
         self._held = False
         self._replaced: dict[str, Tensor] = {}
@@ -195,7 +195,7 @@ def attached(
 ) -> Iterator[AdaptedModel]:
     """Attach a method to a base for the length of a `with` block; afterwards the base is as it was.
 
-    A classification head starts afresh, from its own generator: the same for every method.
+    A classification head starts afresh, from a seed of its own that `init_seed` gives: the same for every method.
 
     Args:
         base: a frozen transformers model; on the meta device for counting.
@@ -221,11 +221,12 @@ def attached(
         method = method_type(base, find_sites(base, roles), capacity, settings, scale, generator, dropout)
         own = pristine.parameters
         extras = ParameterCopies(own, method.extra_names(extra_names))
-        head = ParameterCopies(own, method.head_names([name for name in own if in_head(name)]))
+        head_names = [name for name in own if in_head(name)]
+        head = ParameterCopies(own, method.head_names(head_names), method.frozen_head_names(head_names))
         device = next(base.parameters()).device
         if not counting:
             extras.take(own)
-            _start_head(head, getattr(base.config, "initializer_range", 0.02), init_seed)
+            head.take(fresh_head(own, getattr(base.config, "initializer_range", 0.02), init_seed))
             method.to(device, adapter_dtype(base))
         drop = AdapterDropout(dropout, torch.Generator("cpu" if counting else device).manual_seed(dropout_seed))
         yield AdaptedModel(base, method, extras, head, drop, pristine, num_labels).train()
@@ -241,14 +242,6 @@ def adapter_dtype(base: nn.Module) -> torch.dtype:
 def is_meta(base: nn.Module) -> bool:
     """Tell whether the model has shapes only."""
     return next(base.parameters()).device.type == "meta"
-
-
-def _start_head(head: ParameterCopies, deviation: float, seed: int) -> None:
-    """Draw the head's matrices from N(0, deviation²) and set its biases to zero, as transformers starts a new head."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for copy in head.values:
-            copy.copy_(torch.randn(copy.shape, generator=generator) * deviation if copy.dim() > 1 else torch.zeros(copy.shape))
 
 
 def _present_names(base: nn.Module, pristine: Snapshot, names: Sequence[str]) -> dict[str, str]:

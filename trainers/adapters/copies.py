@@ -17,37 +17,43 @@ class ParameterCopies(nn.Module):
 
     Args:
         own: the base's parameters by name.
-        names: those to copy.
+        names: those to copy and train.
+        frozen: those to copy only: values that an adapter needs and does not find in the base.
 
     Attributes:
-        names: parameter names of the base, in its own order.
+        names: names of the trained parameters in the base, in its own order.
+        frozen: names of the others.
     """
 
-    def __init__(self, own: Mapping[str, Tensor], names: Sequence[str]) -> None:
+    def __init__(self, own: Mapping[str, Tensor], names: Sequence[str], frozen: Sequence[str] = ()) -> None:
         super().__init__()
-        self.names = tuple(names)
-        self.dtypes = tuple(own[name].dtype for name in self.names)
-        self.values = nn.ParameterList(torch.empty_like(own[name], dtype=_master(own[name].dtype)) for name in self.names)
+        self.names, self.frozen = tuple(names), tuple(frozen)
+        self.dtypes = {name: own[name].dtype for name in (*self.names, *self.frozen)}
+        self.values = nn.ParameterList(_master_copy(own[name]) for name in self.names)
+        for index, name in enumerate(self.frozen):
+            self.register_buffer(f"frozen_{index}", _master_copy(own[name]))
 
     def take(self, own: Mapping[str, Tensor]) -> None:
-        """Copy the base's present values, given by name."""
+        """Copy values given by the base's names, such as its present ones."""
         with torch.no_grad():
-            for name, copy in self.named().items():
+            for name, copy in self.held().items():
                 copy.copy_(own[name])
 
     def named(self) -> dict[str, nn.Parameter]:
-        """Return the copies by the base's names."""
+        """Return the trained copies by the base's names."""
         return dict(zip(self.names, self.values, strict=True))
 
+    def held(self) -> dict[str, Tensor]:
+        """Return all copies by the base's names, trained and frozen."""
+        return {**self.named(), **{name: self.get_buffer(f"frozen_{index}") for index, name in enumerate(self.frozen)}}
+
     def cast(self) -> dict[str, Tensor]:
-        """Return the copies by the base's names, in the dtypes of the base."""
-        return {name: copy.to(dtype) for name, copy, dtype in zip(self.names, self.values, self.dtypes, strict=True)}
+        """Return all copies by the base's names, in the dtypes of the base."""
+        return {name: copy.to(self.dtypes[name]) for name, copy in self.held().items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take values by the base's names."""
-        with torch.no_grad():
-            for name, copy in self.named().items():
-                copy.copy_(state[name])
+        """Take back what `held` returned."""
+        self.take(state)
 
 
 def extra_parameters(base: nn.Module, kinds: Sequence[str]) -> list[str]:
@@ -79,5 +85,5 @@ def norm_modules(base: nn.Module) -> list[str]:
     return [name for name, module in base.named_modules() if "norm" in type(module).__name__.lower()]
 
 
-def _master(dtype: torch.dtype) -> torch.dtype:
-    return torch.float64 if dtype == torch.float64 else torch.float32
+def _master_copy(own: Tensor) -> Tensor:
+    return torch.empty_like(own, dtype=torch.float64 if own.dtype == torch.float64 else torch.float32)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from search_spaces.errors import NotApplicableError, UnknownNameError
 from trainers.adapters.attach import AdaptedModel
+from trainers.adapters.copies import in_head
 from trainers.adapters.merging import merged
 from trainers.adapters.method import Method
 
@@ -61,12 +62,16 @@ def _write_merged(model: AdaptedModel, out: Path, tokenizer: Any) -> None:
 
 
 def _write_lora(model: AdaptedModel, out: Path, base_id: str) -> None:
-    """Write the factors of every site; the scaling is in B, so that `lora_alpha` equals the rank. A trained head goes with them."""
+    """Write the factors of every site; the scaling is in B, so that `lora_alpha` equals the rank. The head goes with them, whole.
+
+    HF PEFT keeps a layer's weight either as the base's or in the folder, without LoRA: an update of a head's layer is folded in.
+    """
     from peft import LoraConfig
 
     with torch.no_grad():
         model.method.prepare()
-        factors = {site.path: model.method.factors(site) for site in model.method.sites}
+        factors = {site.path: model.method.factors(site) for site in model.method.sites if not in_head(f"{site.path}.")}
+        head = model.method.merged_head(model.head.held())
     ranks = {path: len(a_ri) for path, (a_ri, _) in factors.items()}
     common = max(ranks.values())
     others = {path: rank for path, rank in ranks.items() if rank != common}
@@ -74,15 +79,15 @@ def _write_lora(model: AdaptedModel, out: Path, base_id: str) -> None:
         r=common,
         lora_alpha=common,
         target_modules=sorted(factors),
-        modules_to_save=sorted({name.rpartition(".")[0] for name in model.head.names}) or None,
+        modules_to_save=sorted({name.rpartition(".")[0] for name in head}) or None,
         rank_pattern=others,
         alpha_pattern=dict(others),
-        task_type=None if model.head.names else "CAUSAL_LM",
+        task_type=None if head else "CAUSAL_LM",
         base_model_name_or_path=base_id,
         inference_mode=True,
     )
     config.save_pretrained(str(out))
-    state: dict[str, Tensor] = {f"{_PEFT}{name}": tensor.detach().cpu() for name, tensor in model.head.named().items()}
+    state: dict[str, Tensor] = {f"{_PEFT}{name}": tensor.detach().cpu().contiguous() for name, tensor in head.items()}
     for path, (a_ri, b_or) in factors.items():
         state[f"{_PEFT}{path}.lora_A.weight"] = a_ri.cpu().contiguous()
         state[f"{_PEFT}{path}.lora_B.weight"] = b_or.cpu().contiguous()

@@ -1,12 +1,14 @@
-"""Gives a base model's classification head the number of outputs that a task has."""
+"""Gives a base model's classification head the number of outputs that a task has, and its first values."""
 
 from __future__ import annotations
 
 import copy
+import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from search_spaces.errors import NotApplicableError
 from trainers.adapters.copies import in_head
@@ -34,6 +36,24 @@ def size_head(base: nn.Module, num_labels: int) -> None:
     if layer.bias is not None:
         layer.bias = nn.Parameter(layer.bias.new_zeros(num_labels), requires_grad=False)
     layer.out_features = num_labels
+
+
+def fresh_head(own: Mapping[str, Tensor], deviation: float, seed: int) -> dict[str, Tensor]:
+    """Return first values of all the head's parameters by name, in fp32: matrices from N(0, deviation²), biases zero.
+
+    That is how transformers starts a new head, with its config's `initializer_range`. One seed gives the same values whichever of them
+    a method trains, and from another stream than the adapter's, which `seed` itself starts.
+
+    Args:
+        own: the base's parameters by name.
+    """
+    derived = int.from_bytes(hashlib.sha256(f"head {seed}".encode()).digest()[:8])
+    generator = torch.Generator().manual_seed(derived)
+    return {name: _drawn(parameter.shape, deviation, generator) for name, parameter in own.items() if in_head(name)}
+
+
+def _drawn(shape: torch.Size, deviation: float, generator: torch.Generator) -> Tensor:
+    return torch.randn(shape, generator=generator) * deviation if len(shape) > 1 else torch.zeros(shape)
 
 
 def _output_layer(base: nn.Module) -> nn.Linear:

@@ -159,6 +159,10 @@ class Method(nn.Module):
     def after_step(self, step: int, steps: int) -> None:
         """Act right after an optimiser step; the parameters still have the gradients that it used, clipped."""
 
+    def trains_at_start(self) -> tuple[str, ...]:
+        """Return the parameters, as name patterns, that may have a gradient in the first step: the card's, unless settings change that."""
+        return self.card.trains_at_start
+
     def complete(self, taken: int, steps: int) -> bool:
         """Tell whether the state after `taken` of `steps` steps has the capacity it is compared at, so that it may be the one kept.
 
@@ -173,6 +177,18 @@ class Method(nn.Module):
     def head_names(self, names: Sequence[str]) -> Sequence[str]:
         """Return which of the base's head parameters are trained as they are; by default all, as for every method."""
         return names
+
+    def frozen_head_names(self, names: Sequence[str]) -> Sequence[str]:
+        """Return which of the base's head parameters start as every head does and are stored with it, but are not trained."""
+        return ()
+
+    def merged_head(self, head: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the parameters of the base's head, by name, with the method's own part of it folded in.
+
+        Args:
+            head: those that are trained as they are, or frozen, in the adapter's dtype.
+        """
+        return dict(head)
 
     def extra_names(self, names: Sequence[str]) -> Sequence[str]:
         """Return which of the norms and biases that the sweep trains beside every adapter are left to it: those without a copy here."""

@@ -23,7 +23,7 @@ from trainers.locations import cache_root
 
 log = logging.getLogger(__name__)
 
-FORMAT = "1"
+FORMAT = "2"
 """Part of the files' names; changes with the algorithm."""
 EXACT_SIDE = 1024
 """Largest smaller side that is decomposed exactly: half a second on one core."""
@@ -51,23 +51,27 @@ class Spectrum:
 
 
 _known: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
-"""(state of the weight, its spectrum) by weight."""
+"""(state of the weight, its spectra by the rank they were computed at) by weight."""
 
 
 def leading_spectrum(weight_oi: Tensor, rank: int) -> Spectrum:
     """Return the `rank` leading singular triplets of a weight, in fp32 (fp64 of a weight in fp64).
 
     A smaller side up to 1024 is decomposed exactly; above that by ten subspace iterations on twice the rank (Halko et al. 2011,
-    arXiv 0909.4061, algorithm 4.4) from a fixed start. A weight that was changed in place is decomposed again, unless the change went
-    through `.data`, which torch does not record.
+    arXiv 0909.4061, algorithm 4.4) from a fixed start, the same on every device. The result depends on weight and rank alone, not on what
+    was asked before. A weight that was changed in place is decomposed again, unless the change went through `.data`, which torch does not
+    record.
     """
     # A conversion of the whole model keeps the parameter and exchanges its memory.
     state = (weight_oi._version, weight_oi.data_ptr(), weight_oi.dtype)
-    seen, known = _known.get(weight_oi, (None, None))
-    if known is None or seen != state or len(known.values_r) < rank:
-        known = _stored(weight_oi.detach(), _kept_rank(rank, min(weight_oi.shape)))
+    seen, known = _known.get(weight_oi, (None, {}))
+    if seen != state:
+        known = {}
         _known[weight_oi] = (state, known)
-    spectrum: Spectrum = known
+    kept = _kept_rank(rank, min(weight_oi.shape))
+    if kept not in known:
+        known[kept] = _stored(weight_oi.detach(), kept)
+    spectrum: Spectrum = known[kept]
     return spectrum.leading(rank)
 
 
@@ -93,13 +97,22 @@ def _decomposed(weight_oi: Tensor, rank: int) -> Spectrum:
     if side <= EXACT_SIDE or 2 * rank >= side:
         left, values, right = torch.linalg.svd(matrix_oi, full_matrices=False)
     else:
-        with torch.random.fork_rng([matrix_oi.device] if matrix_oi.is_cuda else []):
-            torch.manual_seed(0)
-            left, values, vectors = torch.svd_lowrank(matrix_oi, q=2 * rank, niter=ITERATIONS)
-        right = vectors.T
+        left, values, right = _iterated(matrix_oi, 2 * rank)
     left, values, right = left[:, :rank], values[:rank], right[:rank]
     signs = torch.where(left.gather(0, left.abs().argmax(0, keepdim=True)) < 0, -1, 1)
     return Spectrum(*(t.cpu().contiguous() for t in (left * signs, values, right * signs.T)))
+
+
+def _iterated(matrix_oi: Tensor, sketch: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return approximate leading triplets, as many as the sketch has columns."""
+    # Drawn on CPU: every device has random numbers of its own.
+    start_is = torch.randn(matrix_oi.shape[1], sketch, generator=torch.Generator().manual_seed(0))
+    basis_os = torch.linalg.qr(matrix_oi @ start_is.to(matrix_oi))[0]
+    for _ in range(ITERATIONS):
+        basis_is = torch.linalg.qr(matrix_oi.T @ basis_os)[0]
+        basis_os = torch.linalg.qr(matrix_oi @ basis_is)[0]
+    left_ss, values, right = torch.linalg.svd(basis_os.T @ matrix_oi, full_matrices=False)
+    return basis_os @ left_ss, values, right
 
 
 def _digest(weight_oi: Tensor) -> str:

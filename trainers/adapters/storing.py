@@ -40,8 +40,8 @@ class AdapterDocument(BaseModel):
 def adapter_state(model: AdaptedModel) -> dict[str, Tensor]:
     """Return what is stored of an adapted model: the method's tensors under `method.`, norms and biases under `extras.`, and the head."""
     state = {METHOD + name: tensor for name, tensor in model.method.stored().items()}
-    state |= {EXTRAS + name: tensor.detach() for name, tensor in model.extras.named().items()}
-    return state | {HEAD + name: tensor.detach() for name, tensor in model.head.named().items()}
+    state |= {EXTRAS + name: tensor.detach() for name, tensor in model.extras.held().items()}
+    return state | {HEAD + name: tensor.detach() for name, tensor in model.head.held().items()}
 
 
 def save(model: AdaptedModel, folder: Path, document: Mapping[str, Any]) -> int:

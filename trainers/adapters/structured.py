@@ -5,13 +5,14 @@ Shapes: B batch, T tokens, N maps, i in_features, o out_features, n width.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from search_spaces.errors import CapacityError, NotApplicableError
+from trainers.adapters.after_dropout import adapt_behind_dropout
 from trainers.adapters.method import Method
 from trainers.adapters.sites import Site, find_sites, roles_of
 from trainers.api import Setting
@@ -27,8 +28,9 @@ ADAPTED = ("o", "fc2", "down")
 class StructuredMethod(Method):
     """Maps M of few parameters: `y + s α M drop(x)` in LoRA position, `h + s gelu(M drop(h)) + bias` in adapter position.
 
-    Adapters act on the outputs h of the attention's and the feed-forward's last matrix, before residual sum and normalisation. A
-    subclass creates its parameters in `build_maps`, and gives `product` and, for merging, `matrix`.
+    Adapters act on the outputs h of the attention's and the feed-forward's last matrix, after the base's own dropout (on OPT before it)
+    and before residual sum and normalisation. A subclass creates its parameters in `build_maps`, and gives `product` and, for merging,
+    `matrix`.
     """
 
     drops_input = False
@@ -57,6 +59,12 @@ class StructuredMethod(Method):
         self.build_maps(base)
         self.alpha = nn.Parameter(torch.empty(self.alpha_shape())) if trains_alpha else None
         self.bias = nn.Parameter(torch.empty(len(self.sites), self.sites[0].out_features)) if self.is_adapter else None
+
+    def trains_at_start(self) -> tuple[str, ...]:
+        """Return the vectors that start at zero, and the biases of adapters; only the learned factors where there are any."""
+        if self.alpha is not None:
+            return ("alpha",)
+        return (*self.card.trains_at_start, "bias") if self.is_adapter else self.card.trains_at_start
 
     def initialise(self, generator: torch.Generator, base: nn.Module) -> None:
         """Set biases and learned factors to zero; draw the maps."""
@@ -88,6 +96,13 @@ class StructuredMethod(Method):
         raise NotImplementedError
 
     # --------------------------------------------------------------------------------------------------------- the update
+
+    def install(self, base: nn.Module, adapt: Callable[[nn.Module, Site], None]) -> None:
+        """Attach updates to the matrices, and adapters behind the dropout that follows them."""
+        if self.is_adapter:
+            adapt_behind_dropout(base, self.sites, adapt)
+        else:
+            super().install(base, adapt)
 
     def factor(self) -> Tensor | float:
         """Return s α in LoRA position, 1 in adapter position, where s multiplies the activation's output."""

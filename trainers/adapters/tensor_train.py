@@ -6,7 +6,7 @@ Shapes: N matrices, i and o rows and columns, n digits k_1 ... k_n of the row-ma
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -135,6 +135,10 @@ class TensorTrainMethod(Method):
         """Return the head's parameters but for the weight that a tensor train stands in for; its bias stays."""
         return names if self.classifier is None else [name for name in names if name != f"{DENSE}.weight"]
 
+    def merged_head(self, head: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the head with the classifier's matrix in its place."""
+        return {**head, **({} if self.classifier is None else {f"{DENSE}.weight": self.classifier.matrices()[0].T})}
+
     def install(self, base: nn.Module, adapt: Callable[[nn.Module, Site], None]) -> None:
         """Attach to the sites, and to the classifier where it is a tensor train."""
         super().install(base, adapt)
@@ -142,9 +146,11 @@ class TensorTrainMethod(Method):
             base.get_submodule(DENSE).register_forward_hook(self._classify)
 
     def _classify(self, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        assert self.classifier is not None and self._classifier_halves is not None
+        # A copy that stands in for the bias, in the base's dtype, is a plain tensor: `get_parameter` refuses it.
+        bias = layer._parameters["bias"]
+        assert self.classifier is not None and self._classifier_halves is not None and bias is not None
         x = inputs[0].to(self.classifier.cores[0].dtype)
-        return (apply_halves(x, self._classifier_halves) + layer.get_parameter("bias")).to(output.dtype)
+        return (apply_halves(x, self._classifier_halves) + bias).to(output.dtype)
 
     def merged(self, base: nn.Module) -> dict[str, Tensor]:
         """Return the changed parameters, the classifier's matrix among them."""

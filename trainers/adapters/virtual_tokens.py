@@ -11,6 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+_OFFSET = ("roberta",)
+"""`config.model_type` of models that count positions from the row after the padding token's."""
+
+
+def positions(base: nn.Module) -> int:
+    """Return how many positions a model has for virtual tokens and text together; shapes are enough."""
+    config: Any = base.config
+    count: int = config.max_position_embeddings
+    return count - config.pad_token_id - 1 if config.model_type in _OFFSET else count
+
 
 def embedded(base: nn.Module, inputs: dict[str, Any], prompt: Tensor) -> dict[str, Any]:
     """Return the base's inputs with embeddings (B, n + T, d) in place of token ids.

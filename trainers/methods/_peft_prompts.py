@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from search_spaces.errors import NotApplicableError
 from trainers.adapters.virtual_tokens import embedded, filled_cache
-from trainers.methods._peft_layers import ADAPTER, PeftTuner
+from trainers.methods._peft_layers import ADAPTER, SitelessTuner
 
 
-class PromptTuner(PeftTuner):
+class PromptTuner(SitelessTuner):
     """Learned embeddings before the text, or learned keys and values in every layer's cache."""
 
     def _config(self, base: nn.Module) -> PeftConfig:

@@ -35,6 +35,8 @@ class Tuner:
     """Values that every sweep uses, where HF PEFT's default would not be reproducible, or would be stored needlessly."""
     scaling: str | None = None
     """The alpha-like key that `scale` multiplies."""
+    draws: bool = True
+    """Whether something is drawn at the start."""
     seed: str | None = None
     """The key of the seed of frozen random projections or index sets."""
     dropout: str | None = None
@@ -45,6 +47,7 @@ class Tuner:
     mergeable: bool = True
     exports_lora: bool = False
     trains_extra: tuple[str, ...] = ()
+    penalised: bool = False
     form: Literal["layers", "ia3", "norms", "attention", "embedding", "adalora", "prompt"] = "layers"
     """How it attaches: which class of the bridge runs it."""
     parts: Callable[[Mapping[str, Any], Sides], Parts] | None = None
@@ -89,6 +92,7 @@ TUNERS: Mapping[str, Tuner] = {
         dropout="lora_dropout",
         within_side=True,
         trains_at_start=("lora_E.*",),
+        penalised=True,
         form="adalora",
     ),
     "adamss": Tuner(
@@ -108,10 +112,11 @@ TUNERS: Mapping[str, Tuner] = {
         mergeable=False,
         form="attention",
     ),
-    "beft": Tuner("scaling", "arXiv 2509.15974", capacity=(), mergeable=False),
+    "beft": Tuner("scaling", "arXiv 2509.15974", draws=False, capacity=(), mergeable=False),
     "boft": Tuner(
         "structured",
         "arXiv 2311.06243",
+        draws=False,
         capacity=("boft_block_size",),
         settings={"boft_n_butterfly_factor": ANY},
         dropout="boft_dropout",
@@ -187,8 +192,8 @@ TUNERS: Mapping[str, Tuner] = {
         trains_at_start=("hira_B.*",),
     ),
     "hra": Tuner("structured", "arXiv 2405.17484", settings={"apply_GS": (False, True)}, within_side=True),
-    "ia3": Tuner("scaling", "arXiv 2205.05638", capacity=(), form="ia3"),
-    "ln_tuning": Tuner("scaling", "arXiv 2312.11420", capacity=(), trains_extra=(NORMS,), form="norms"),
+    "ia3": Tuner("scaling", "arXiv 2205.05638", draws=False, capacity=(), form="ia3"),
+    "ln_tuning": Tuner("scaling", "arXiv 2312.11420", draws=False, capacity=(), trains_extra=(NORMS,), form="norms"),
     "loha": Tuner(
         "structured",
         "arXiv 2108.06098",
@@ -216,15 +221,18 @@ TUNERS: Mapping[str, Tuner] = {
         trains_at_start=("lora_B.*", "lora_magnitude_vector.*"),
         exports_lora=True,
     ),
-    "miss": Tuner("low-rank", "arXiv 2409.15371", settings={"init_weights": (True, "bat", "mini"), "mini_r": ANY}, dropout="miss_dropout"),
+    "miss": Tuner(
+        "low-rank", "arXiv 2409.15371", draws=False, settings={"init_weights": (True, "bat", "mini"), "mini_r": ANY}, dropout="miss_dropout"
+    ),
     "oft": Tuner(
         "structured",
         "arXiv 2306.07280",
+        draws=False,
         capacity=("oft_block_size",),
+        # Its module_dropout is never applied (peft 0.21.2).
         settings={"block_share": (False, True), "coft": (False, True), "eps": ANY, **_ROTATION},
-        dropout="module_dropout",
     ),
-    "osf": Tuner("structured", "arXiv 2504.07097", capacity=("effective_rank",), within_side=True),
+    "osf": Tuner("structured", "arXiv 2504.07097", draws=False, capacity=("effective_rank",), within_side=True),
     "p_tuning": Tuner(
         "prompt",
         "arXiv 2103.10385",
@@ -258,6 +266,7 @@ TUNERS: Mapping[str, Tuner] = {
     "psoft": Tuner(
         "structured",
         "PSOFT, ICLR 2026, openreview FSHrinMArK",
+        draws=False,
         settings={
             "psoft_orth": (True, False),
             "psoft_mag_a": (True, False),
@@ -291,9 +300,11 @@ TUNERS: Mapping[str, Tuner] = {
         within_side=True,
         trains_at_start=("randlora_lambda.*",),
     ),
-    "road": Tuner("scaling", "arXiv 2409.00119", capacity=(), settings={"variant": ("road_1", "road_2", "road_4"), "group_size": ANY}),
+    "road": Tuner(
+        "scaling", "arXiv 2409.00119", draws=False, capacity=(), settings={"variant": ("road_1", "road_2", "road_4"), "group_size": ANY}
+    ),
     "shira": Tuner("sparse", "arXiv 2406.13175", seed="random_seed", within_side=True, parts=_shira),
-    "supertuning": Tuner("sparse", "arXiv 2607.09287", capacity=("sparsity",), settings={"select_top": (True, False)}),
+    "supertuning": Tuner("sparse", "arXiv 2607.09287", draws=False, capacity=("sparsity",), settings={"select_top": (True, False)}),
     "tinylora": Tuner(
         "low-rank",
         "arXiv 2602.04118",
@@ -303,7 +314,7 @@ TUNERS: Mapping[str, Tuner] = {
         seed="projection_seed",
         dropout="tinylora_dropout",
     ),
-    "trainable_tokens": Tuner("embedding", "-", capacity=(), settings={"token_indices": ANY}, form="embedding"),
+    "trainable_tokens": Tuner("embedding", "-", draws=False, capacity=(), settings={"token_indices": ANY}, form="embedding"),
     "unilora": Tuner(
         "low-rank",
         "arXiv 2506.00799",

@@ -38,6 +38,7 @@ class AdaLora(SensitivityAllocation):
         trains_at_start=("diagonal",),
         packable=True,
         exports_lora=True,
+        penalised=True,
     )
 
     def build(self, base: nn.Module) -> None:

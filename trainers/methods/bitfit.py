@@ -22,6 +22,7 @@ class BitFit(Method):
 
     card = MethodCard(
         name="bitfit",
+        draws=False,
         family="biases",
         reference="arXiv 2106.10199",
         source="section 3 of the reference",

@@ -92,6 +92,7 @@ class DoraRank(AllocatedMethod):
         trains_at_start=("diagonal",),
         packable=True,
         exports_lora=True,
+        penalised=True,
     )
 
     def build(self, base: nn.Module) -> None:

@@ -33,7 +33,7 @@ class DoraWeight(PairMethod):
     is never formed. Dropout acts on the input of A and, as in the authors' code and in HF PEFT, on the input of the rescaled part of
     W: that takes a second product with W, which is left out where nothing is dropped.
 
-    A row of W that is zero stays zero, where HF PEFT divides zero by zero.
+    A row of W that is zero stays zero and its m untrained, where HF PEFT divides zero by zero.
     """
 
     card = MethodCard(
@@ -67,7 +67,7 @@ class DoraWeight(PairMethod):
 
     def prepare(self) -> None:
         """Work out `m / ‖V‖` of every site."""
-        self._ratios = {site.key: self.magnitude[site.key] / self._row_norms(site) for site in self.sites}
+        self._ratios = {site.key: self._ratio(site) for site in self.sites}
 
     def transform(self, x_BTi: Tensor, y_BTo: Tensor, site: Site) -> Tensor:
         """Rescale the output without its bias."""
@@ -76,9 +76,11 @@ class DoraWeight(PairMethod):
         update_BTo = nn.functional.linear(*code)
         if self.training and self.dropout:
             plain_BTo = nn.functional.linear(x_BTi.to(weight.dtype), weight)
-            return y_BTo - plain_BTo + _rescaled(plain_BTo + update_BTo, ratio_o, x_BTi, weight, None, *code)
-        rescaled_BTo = _rescaled(y_BTo + update_BTo, ratio_o, x_BTi, weight, bias_o, *code)
-        return rescaled_BTo if bias_o is None else rescaled_BTo.add_((1 - ratio_o) * bias_o)
+            return y_BTo - plain_BTo + _rescaled(plain_BTo + update_BTo, ratio_o, x_BTi, weight, *code)
+        # The bias goes first: what is left of it after an addition would be multiplied by a ratio that may be large.
+        plain_BTo = y_BTo if bias_o is None else y_BTo.to(update_BTo.dtype).sub_(bias_o)
+        rescaled_BTo = _rescaled(plain_BTo + update_BTo, ratio_o, x_BTi, weight, *code)
+        return rescaled_BTo if bias_o is None else rescaled_BTo.add_(bias_o)
 
     def weight(self, site: Site) -> Tensor:
         """Return `W' - W`."""
@@ -111,17 +113,22 @@ class DoraWeight(PairMethod):
     def _weight_of(self, key: str) -> Tensor:
         return self._matrices[key].get_parameter("weight")
 
+    def _ratio(self, site: Site) -> Tensor:
+        """Return `m / ‖V‖`: 0, without a gradient, where a row of V is zero."""
+        squares_o = self._row_squares(site)
+        alive_o = squares_o > 0
+        return torch.where(alive_o, self.magnitude[site.key], 0) / squares_o.masked_fill(~alive_o, 1).sqrt()
+
     @torch.no_grad()
-    def _row_norms(self, site: Site) -> Tensor:
+    def _row_squares(self, site: Site) -> Tensor:
         a_ri, b_or = self.factors(site)
         products_or = _product(self._weight_of(site.key), a_ri)
         mixed_or = torch.addmm(products_or, b_or, a_ri @ a_ri.T, beta=2)
-        squares_o = self.squares[site.key] + mixed_or.mul_(b_or).sum(1)
-        return squares_o.clamp_min(torch.finfo(squares_o.dtype).tiny).sqrt()
+        return self.squares[site.key] + mixed_or.mul_(b_or).sum(1)
 
 
-def _rescaled(v_BTo: Tensor, ratio_o: Tensor, *origin: Tensor | None) -> Tensor:
-    """Return `ratio ⊙ v`; `origin` is x, W, bias, code and B of `v = x W^T + bias + code B^T`."""
+def _rescaled(v_BTo: Tensor, ratio_o: Tensor, *origin: Tensor) -> Tensor:
+    """Return `ratio ⊙ v`; `origin` is x, W, code and B of `v = x W^T + code B^T`."""
     result_BTo: Tensor = _Rescaled.apply(v_BTo, ratio_o, *origin)  # type: ignore[no-untyped-call]
     return result_BTo
 
@@ -133,17 +140,17 @@ class _Rescaled(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, v_BTo: Tensor, ratio_o: Tensor, *origin: Tensor | None) -> Tensor:
+    def forward(ctx: Any, v_BTo: Tensor, ratio_o: Tensor, *origin: Tensor) -> Tensor:
         ctx.save_for_backward(ratio_o, *origin)
         return v_BTo * ratio_o
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient_BTo: Tensor) -> tuple[Tensor | None, ...]:
-        ratio_o, x_BTi, weight, bias_o, code_BTr, b_or = ctx.saved_tensors
-        v_BTo = nn.functional.linear(x_BTi.to(weight.dtype), weight, bias_o) + nn.functional.linear(code_BTr, b_or)
+        ratio_o, x_BTi, weight, code_BTr, b_or = ctx.saved_tensors
+        v_BTo = nn.functional.linear(x_BTi.to(weight.dtype), weight) + nn.functional.linear(code_BTr, b_or)
         into_ratio_o = (gradient_BTo * v_BTo).flatten(0, -2).sum(0)
-        return gradient_BTo * ratio_o, into_ratio_o, None, None, None, None, None
+        return gradient_BTo * ratio_o, into_ratio_o, None, None, None, None
 
 
 def _product(weight_oi: Tensor, a_ri: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ class Full(Method):
 
     card = MethodCard(
         name="full",
+        draws=False,
         family="full",
         reference="arXiv 1710.03740",
         source="fp32 master weights as in section 3.1 of the reference",

@@ -28,11 +28,13 @@ class Hadamard(Method):
       of its self-attention.
     * `which`: the paper adapts 8 of 12 layers without naming them in what is public; the top ones by default.
     * `head_share`: on a classifier the paper trains the head alone first, then freezes it and trains the adapters; the split of the steps
-      is not known. Both stages run under one learning-rate schedule. A base without a classification head has the second stage only.
+      is not known. Each stage has one step at least. Both run under one learning-rate schedule. A base without a classification head has
+      the second stage only. Norms or biases that a sweep trains beside every adapter are trained in both stages.
     """
 
     card = MethodCard(
         name="hadamard",
+        draws=False,
         family="scaling",
         reference="arXiv 2407.11033",
         source="the abstract and equations of the reference; no public code",
@@ -45,6 +47,7 @@ class Hadamard(Method):
         default_targets=("o",),
         reads=("learning_rate",),
         trains_extra=(NORMS,),
+        head_schedule="trains the head in the first `head_share` of the steps only",
     )
     drops_input: ClassVar[bool] = False
 
@@ -103,8 +106,16 @@ class Hadamard(Method):
         """Tell whether this step belongs to the first stage; the head is frozen in the second."""
         return self._trains_head_alone(step, steps)
 
+    def complete(self, taken: int, steps: int) -> bool:
+        """Tell whether the second stage has taken a step, where there is a first one."""
+        return not self.has_head or taken > self._head_steps(steps)
+
     def _trains_head_alone(self, step: int, steps: int) -> bool:
-        return self.has_head and step < int(self.settings["head_share"] * steps)
+        return self.has_head and step < self._head_steps(steps)
+
+    def _head_steps(self, steps: int) -> int:
+        # A trial of one step has the second stage only.
+        return min(max(int(self.settings["head_share"] * steps), 1), steps - 1)
 
     # ----------------------------------------------------------------------------------------------------------- merging
 

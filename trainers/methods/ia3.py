@@ -27,6 +27,7 @@ class Ia3(Method):
 
     card = MethodCard(
         name="ia3",
+        draws=False,
         family="scaling",
         reference="arXiv 2205.05638",
         source="peft 0.21.2 tuners/ia3/layer.py",

@@ -42,6 +42,7 @@ class Lora2(SensitivityAllocation):
         trains_at_start=("diagonal",),
         packable=True,
         exports_lora=True,
+        penalised=True,
     )
 
     def build(self, base: nn.Module) -> None:

@@ -5,7 +5,7 @@ Shapes: d hidden size, r rank.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -23,9 +23,10 @@ DENSE = "classifier.dense"
 class LortaHead(FiveWay):
     """LoRTA on attention projections and LoRA of the same rank and α on `classifier.dense`: "LoRTA+LoRA" of arXiv 2410.04060.
 
-    The dense layer is frozen at the values that it has in the base, bias included, and moves by `(α/r) B A` only; the output layer
-    is trained as ever and counted with the head. No code is published for this variant: the parts are placed as the published counts
-    (48k at rank 20, 29k at rank 12 on RoBERTa-base) determine them. A starts Kaiming-uniform (a=√5), B at zero.
+    The dense layer is frozen at the values that every method's head starts from, drawn from the trial's seed, bias included, and moves
+    by `(α/r) B A` only; it is stored with the head, since a pretrained base does not have it. The output layer is trained as ever and
+    counted with the head. No code is published for this variant: the parts are placed as the published counts (48k at rank 20, 29k at
+    rank 12 on RoBERTa-base) determine them. A starts Kaiming-uniform (a=√5), B at zero.
     """
 
     card = MethodCard(
@@ -68,6 +69,14 @@ class LortaHead(FiveWay):
     def head_names(self, names: Sequence[str]) -> Sequence[str]:
         """Return the head's parameters outside the dense layer."""
         return [name for name in names if not name.startswith(f"{DENSE}.")]
+
+    def frozen_head_names(self, names: Sequence[str]) -> Sequence[str]:
+        """Return the dense layer's weight and bias."""
+        return [name for name in names if name.startswith(f"{DENSE}.")]
+
+    def merged_head(self, head: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the head with the update added to the dense layer."""
+        return {**head, f"{DENSE}.weight": head[f"{DENSE}.weight"] + self.weight(self.dense_site)}
 
     def factors(self, site: Site) -> tuple[Tensor, Tensor]:
         """Return A and (α/r) B for the dense layer, the tensor's factors elsewhere."""

@@ -39,7 +39,7 @@ def method_type(name: str) -> type[Method]:
         raise NotApplicableError(f"peft/{name} is not offered: {UNSUPPORTED[name]}")
     if name not in TUNERS:
         raise UnknownNameError("method", f"peft/{name}", [f"peft/{known}" for known in TUNERS])
-    from trainers.methods import _peft_layers, _peft_prompts
+    from trainers.methods import _peft_adalora, _peft_layers, _peft_prompts
 
     forms = {
         "layers": _peft_layers.PeftTuner,
@@ -47,7 +47,7 @@ def method_type(name: str) -> type[Method]:
         "norms": _peft_layers.NormTuner,
         "attention": _peft_layers.AttentionTuner,
         "embedding": _peft_layers.EmbeddingTuner,
-        "adalora": _peft_layers.AdaLora,
+        "adalora": _peft_adalora.AdaLora,
         "prompt": _peft_prompts.PromptTuner,
     }
     tuner = TUNERS[name]
@@ -67,9 +67,11 @@ def _card(name: str, tuner: Tuner) -> MethodCard:
         trains_at_start=tuner.trains_at_start,
         starts_as=tuner.starts_as,
         mergeable=tuner.mergeable,
+        draws=tuner.draws,
         exports_lora=tuner.exports_lora,
         reads=tuple(reads),
         trains_extra=tuner.trains_extra,
+        penalised=tuner.penalised,
     )
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from trainers.adapters.method import Method
 from trainers.adapters.sites import Site
-from trainers.adapters.virtual_tokens import filled_cache
+from trainers.adapters.virtual_tokens import filled_cache, positions
 from trainers.api import MethodCard, Setting
 
 
@@ -46,8 +46,7 @@ class Prefix(Method):
 
     def build(self, base: nn.Module) -> None:
         """Create keys and values (L, h, n, j) of all layers."""
-        config: Any = base.config
-        count = self.rank_within("tokens", config.max_position_embeddings - 1, "the model's positions, one left for text")
+        count = self.rank_within("tokens", positions(base) - 1, "the model's positions, one left for text")
         keys = [site for site in self.sites if site.role == "k"]
         shape = (len(keys), keys[0].heads, count, keys[0].out_features // keys[0].heads)
         self.keys, self.values = nn.Parameter(torch.empty(shape)), nn.Parameter(torch.empty(shape))

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from trainers.adapters.method import Method
-from trainers.adapters.virtual_tokens import embedded
+from trainers.adapters.virtual_tokens import embedded, positions
 from trainers.api import MethodCard, Setting
 
 
@@ -46,7 +46,7 @@ class Prompt(Method):
     def build(self, base: nn.Module) -> None:
         """Create the embeddings (n, d)."""
         config: Any = base.config
-        count = self.rank_within("tokens", config.max_position_embeddings - 1, "the model's positions, one left for text")
+        count = self.rank_within("tokens", positions(base) - 1, "the model's positions, one left for text")
         width = getattr(config, "word_embed_proj_dim", config.hidden_size)
         self.embeddings = nn.Parameter(torch.empty(count, width))
 

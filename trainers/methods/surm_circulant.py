@@ -52,9 +52,12 @@ class SurmCirculant(StructuredMethod):
     def prepare(self) -> None:
         """Transform the kernels of all maps at once."""
         super().prepare()
-        self.spectrum_of.clear()
         self._columns_Nn = self.factor() * self.vector_a * self.vector_b
         self._kernels = self.spectrum_of.transform.spectrum(self._columns_Nn).unbind()
+
+    def release(self) -> None:
+        """Let go of the input's spectrum."""
+        self.spectrum_of.clear()
 
     def product(self, x_BTi: Tensor, site: Site) -> Tensor:
         """Return the cyclic or negacyclic convolution of x with the kernel."""

@@ -21,7 +21,8 @@ from trainers.api import MethodCard
 class SurmKronecker(StructuredMethod):
     """`ΔW = (1/r) B ⊗ A` with A (r, i/r) and B (o/r, r), r a divisor of i and o (Sehanobish et al. 2024, arXiv 2406.17740).
 
-    The number of parameters is i + o whatever r is; the rank of ΔW is at most r². A starts Kaiming-uniform (a=√5), B at zero; the
+    The number of parameters is i + o whatever r is, so that no parameter budget solves r; the rank of ΔW is at most r². The default, 32,
+    is a choice here: near the square root of usual sides, where the rank can be full. A starts Kaiming-uniform (a=√5), B at zero; the
     numerator of the scaling is 1, upstream's default, times `scale`. In adapter position `h + gelu((B ⊗ A) h) + bias` with the same
     shapes, A at N(0, 0.02²); upstream multiplies by the transpose there and takes any two shapes.
     """
@@ -32,6 +33,7 @@ class SurmKronecker(StructuredMethod):
         reference="arXiv 2406.17740",
         source="arijitthegame/structured-matrices-PEFT@a28432f src/lora/kronecker_lora.py, src/adapter/kronecker_adapter.py",
         capacity=("rank",),
+        capacity_defaults={"rank": 32},
         settings={"position": POSITION},
         trains_at_start=("factor_b.*",),
     )

@@ -54,7 +54,6 @@ class SurmToeplitz(StructuredMethod):
     def prepare(self) -> None:
         """Transform the kernels of all maps at once."""
         super().prepare()
-        self.spectrum_of.clear()
         self._first, self._second = self._diagonals(self.vector_a), self._diagonals(self.factor() * self.vector_b)
         first, second = toeplitz_spectrum(torch.stack([self._first, self._second]))
         self._kernels = list(zip(first.unbind(), second.unbind(), strict=True))
@@ -66,6 +65,10 @@ class SurmToeplitz(StructuredMethod):
         if self.settings["variant"] == "skew":
             return torch.cat([-vector_Np.flip(-1), torch.zeros_like(vector_Np[:, :1]), vector_Np], -1)
         return vector_Np
+
+    def release(self) -> None:
+        """Let go of the input's spectrum."""
+        self.spectrum_of.clear()
 
     def product(self, x_BTi: Tensor, site: Site) -> Tensor:
         """Return `T(b) (T(a) x)`, each as a convolution cut to n elements."""

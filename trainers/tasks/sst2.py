@@ -24,7 +24,11 @@ PATTERNS = (
 
 
 class Sst2(Task):
-    """The sentiment of a sentence, scored by accuracy."""
+    """The sentiment of a sentence, scored by accuracy.
+
+    Deviation: a causal language model is trained on the right option's tokens alone, by the loss of language modelling. The MeZO and
+    LoReTTA code trains on the cross-entropy over the options, each with the mean log-probability of its tokens as its logit.
+    """
 
     card: ClassVar[TaskCard] = TaskCard(
         name="sst2",

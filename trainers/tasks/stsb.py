@@ -67,6 +67,7 @@ class Stsb(Task):
         metrics=("pearson", "spearman"),
         fields=("sentence1", "sentence2", "label"),
         num_labels=1,
+        fewest=2,
     )
 
     def example(self, row: Row) -> Example:

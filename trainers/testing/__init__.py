@@ -12,7 +12,8 @@ A package subclasses the suites in its own tests:
 and compares a method with its formula by `assert_trains_like`.
 """
 
-from trainers.testing.methods import MethodCase, MethodSuite
+from trainers.testing.cases import MethodCase
+from trainers.testing.methods import MethodSuite
 from trainers.testing.oracle import assert_trains_like, dense_reference
 from trainers.testing.tasks import TaskSuite
 

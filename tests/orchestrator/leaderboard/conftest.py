@@ -16,7 +16,7 @@ from orchestrator.tracking.records import RunRecord
 from search_spaces.errors import NotApplicableError
 from search_spaces.spec import SweepSpec
 from search_spaces.trial import DataRef, ModelRef, Scalar, Trial
-from trainers.api import Counts, HubSource, MethodCard, OptimizerCard, Outcome, TaskCard
+from trainers.api import Count, Counts, HubSource, MethodCard, OptimizerCard, Outcome, TaskCard
 
 SWEEP = """
 name: small
@@ -77,10 +77,12 @@ class MadeUpCatalog:
         targets: Sequence[str],
         also_train: Sequence[str],
         num_labels: int | None,
-    ) -> Counts:
+    ) -> Count:
         if method == "narrow":
             raise NotApplicableError("narrow is defined for narrow models only")
-        return Counts(peak=1000 * int(capacity.get("rank", 1)), stored=10, head=3)
+        return Count(
+            Counts(peak=1000 * int(capacity.get("rank", 1)), stored=10, head=3), roles=("o",) if method == "fixed" else tuple(targets)
+        )
 
 
 def observed(trial: Trial, score: float, **changes: Any) -> Outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -86,3 +87,18 @@ def test_an_unmatched_method_is_marked(sweep_of: Any, sweep_text: str) -> None:
 def test_a_foreign_plan_is_refused_with_the_fix() -> None:
     with pytest.raises(TrackingError, match="run the sweep again"):
         RecordedSweep({"sweep": "small", "digest": "d"}, [])
+
+
+def test_the_audit_marks_positions_as_the_plan_does(sweep_of: Any, sweep_text: str) -> None:
+    sweep = sweep_of(sweep_text.replace("plain: {}", "fixed: {}"))
+    expected = {"fixed": ["F7 attaches to o, as its definition fixes, where the sweep targets q, v"]}
+    assert sweep.plan.certificate.marks() == audit(sweep.recorded()).marks() == expected
+
+
+def test_a_plan_that_does_not_record_roles_is_still_audited(sweep_of: Any, sweep_text: str) -> None:
+    sweep = sweep_of(sweep_text.replace("plain: {}", "fixed: {}"))
+    document = json.loads(json.dumps(sweep.plan.document()))
+    for cell in document["cells"]:
+        del cell["roles"]
+    certificate = audit(RecordedSweep(document, sweep.records()))
+    assert certificate.ok and certificate.marks() == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from orchestrator.plan import Plan, load_plan
 from search_spaces.errors import CapacityError, DataError, ModelError, NotApplicableError, UnknownNameError
 from search_spaces.trial import DataRef, ModelRef, Scalar
-from trainers.api import Counts, HubSource, MethodCard, OptimizerCard, Setting, TaskCard
+from trainers.api import Count, Counts, HubSource, MethodCard, OptimizerCard, Setting, TaskCard
 
 SWEEP = """
 name: small
@@ -34,7 +35,8 @@ def card(name: str, **declared: Any) -> MethodCard:
 
 
 class MadeUpCatalog:
-    """Methods `thin` (a rank), `double` (two keys), `plain` (none), `normed` (trains norms), `narrow` (not on `wide`).
+    """Methods `thin` (a rank), `double` (two keys), `plain` (none), `normed` (trains norms), `narrow` (not on `wide`), `pair` (like LoRA),
+    `stuck` (always on `o`), `hatless` (less of the head).
 
     Beside AdamW there is `steady`, without a learning rate, for labels only. The model `reader` has a head, for the tasks `grades` (a
     number) and `kinds` (three classes, or options).
@@ -47,6 +49,9 @@ class MadeUpCatalog:
             "plain": card("plain", reads=("learning_rate", "scale")),
             "normed": card("normed", trains_extra=("norms",)),
             "narrow": card("narrow"),
+            "pair": replace(card("pair", exports_lora=True), family="low-rank"),
+            "stuck": card("stuck"),
+            "hatless": card("hatless", head_schedule="trains the head on Sundays only"),
         }
         self.versions = dict.fromkeys(self.cards, "v1")
         self.optimizers = {
@@ -111,7 +116,7 @@ class MadeUpCatalog:
         targets: Sequence[str],
         also_train: Sequence[str],
         num_labels: int | None,
-    ) -> Counts:
+    ) -> Count:
         self.counted.append((model.id, method, tuple(capacity.items()), tuple(settings)))
         if "gate" in targets:
             raise UnknownNameError("role", "gate", ["q", "k", "v", "o"])
@@ -120,9 +125,9 @@ class MadeUpCatalog:
             raise CapacityError(f"rank {rank} is larger than the matrix of 64 x 64")
         if method == "narrow" and model.id == "wide":
             raise NotApplicableError("narrow is defined for narrow models only")
-        return Counts(
-            peak=64 * rank * int(capacity.get("blocks", 1)) * len(targets), stored=64 * rank, head=10 * num_labels if num_labels else 3
-        )
+        head = (10 * num_labels if num_labels else 3) - (2 if method == "hatless" else 0)
+        counts = Counts(peak=64 * rank * int(capacity.get("blocks", 1)) * len(targets), stored=64 * rank, head=head)
+        return Count(counts, roles=("o",) if method == "stuck" else tuple(targets))
 
 
 @pytest.fixture

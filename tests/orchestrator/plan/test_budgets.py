@@ -11,7 +11,8 @@ import pytest
 
 from orchestrator.cells import Cell
 from orchestrator.plan import Plan
-from search_spaces.errors import SpecError
+from search_spaces.errors import CapacityError, SpecError
+from trainers.api import Count, Counts
 
 PlanOf = Callable[..., Plan]
 THIN = "methods={thin: {}}"
@@ -92,7 +93,8 @@ def test_a_budget_out_of_reach_is_a_refused_cell(plan_of: PlanOf) -> None:
 
 def test_the_end_of_a_ladder_serves_budgets_within_the_tolerance(plan_of: PlanOf) -> None:
     assert capacities(plan_of(THIN, budgets(8400), *ONE), "thin") == [{"rank": 64}]
-    assert capacities(plan_of(THIN, budgets(8400, tolerance=0.01), *ONE), "thin") == []
+    both = "methods={thin: {}, plain: {}}"
+    assert capacities(plan_of(both, budgets(8400, tolerance=0.01), *ONE), "thin") == []
 
 
 def test_a_method_of_fixed_size_is_one_cell_beside_the_nearest_budget(plan_of: PlanOf) -> None:
@@ -119,7 +121,7 @@ def test_further_capacity_keys_are_given_or_have_a_default(plan_of: PlanOf, cata
     catalog.cards["double"] = replace(catalog.cards["double"], capacity_defaults={"blocks": 2})
     assert capacities(plan_of("methods={double: {}}", budgets(1280), *ONE), "double") == [{"blocks": 2, "rank": 5}]
     assert capacities(plan_of("methods={double: {rank: 4}}", *ONE), "double") == [{"blocks": 2, "rank": 4}]
-    refused = plan_of("methods={double: {blocks: 3}}", budgets(100), *ONE).refused
+    refused = plan_of("methods={double: {blocks: 3}, plain: {}}", budgets(100), *ONE).refused
     assert [refusal.capacity for refusal in refused] == [{"blocks": 3, "budget": 100}]
 
 
@@ -164,3 +166,39 @@ def test_each_size_is_counted_once(plan_of: PlanOf, catalog: Any) -> None:
     plan_of(THIN, budgets(700, 1280, 2000, 5000), "models=[tiny]")
     ranks = [capacity for _, _, capacity, _ in catalog.counted]
     assert len(ranks) == len(set(ranks)) < 30
+
+
+def square(catalog: Any, **declared: Any) -> None:
+    """Register `square`, whose ranks, divisors of 24, all train 100 parameters."""
+    catalog.cards["square"] = replace(catalog.cards["thin"], name="square", **declared)
+    catalog.versions["square"] = "v1"
+    usual = catalog.count
+
+    def count(model: Any, method: str, capacity: Mapping[str, Any], *rest: Any) -> Count:
+        if method != "square":
+            return usual(model, method, capacity, *rest)
+        if 24 % capacity["rank"]:
+            raise CapacityError(f"rank {capacity['rank']} does not divide 24", "rank", (1, 2, 3, 4, 6, 8, 12, 24))
+        return Count(Counts(peak=100, stored=100), roles=("q", "v"))
+
+    catalog.count = count
+
+
+def test_a_rank_that_changes_no_count_keeps_its_default_or_what_is_given(plan_of: PlanOf, catalog: Any) -> None:
+    square(catalog, capacity_defaults={"rank": 6})
+    plan = plan_of("methods={square: {}}", budgets(90, 1280), *ONE)
+    assert capacities(plan, "square") == [{"rank": 6}]
+    assert plan.certificate.marks() == {"square (rank=6) on tiny": ["F2 off its budget: 100 is 11.1% above 90"]}
+    assert capacities(plan_of("methods={square: {rank: [4, 12]}}", budgets(90), *ONE), "square") == [{"rank": 4}, {"rank": 12}]
+    assert "does not divide" in faults_of(plan_of, "methods={square: {rank: 5}}", budgets(90), *ONE)["methods.square.rank"]
+
+
+def test_a_default_that_a_model_does_not_take_gives_way_to_the_nearest_below(plan_of: PlanOf, catalog: Any) -> None:
+    square(catalog, capacity_defaults={"rank": 10})
+    assert capacities(plan_of("methods={square: {}}", budgets(90), *ONE), "square") == [{"rank": 8}]
+
+
+def test_a_rank_that_changes_no_count_and_has_no_default_is_not_solved(plan_of: PlanOf, catalog: Any) -> None:
+    square(catalog)
+    (words,) = faults_of(plan_of, "methods={square: {}}", budgets(90), *ONE).values()
+    assert "no budget can be solved for rank: rank=1 trains 100, and so does every other value" in words

@@ -47,6 +47,11 @@ def test_a_task_that_a_model_cannot_do_is_refused_with_the_reason(plan_of: PlanO
         (("training.optimizer=stedy",), "training.optimizer", "unknown optimizer 'stedy'. Did you mean 'steady'?"),
         (("methods.thin.optimizer=sgd",), "methods.thin.optimizer", "unknown optimizer 'sgd'. Valid: adamw, steady."),
         (("methods.thin.pace=2.0",), "methods.thin.pace", "thin has no key 'pace'"),
+        (
+            ("models=[tiny, reader]", "tasks=[kinds]", "grid.head_learning_rate=[0.1, 0.2]"),
+            "grid.head_learning_rate",
+            "tiny has no classification head, so that every point would be trained 2 times. Fix: remove the axis",
+        ),
         ((*READER, STEADY, "methods.thin-steady.pace=fast"), "methods.thin-steady.pace", "'fast' is not valid"),
         ((*READER, STEADY, "methods.thin-steady.gait=fly"), "methods.thin-steady.gait", "Valid: 'walk', 'run'."),
         ((*READER, STEADY, "methods.thin-steady.gate=run"), "methods.thin-steady.gate", "Did you mean 'gait'?"),

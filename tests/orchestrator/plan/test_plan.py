@@ -12,6 +12,7 @@ import pytest
 
 from orchestrator.cells import Cell, cell_of
 from orchestrator.plan import Plan, load_plan, make_plan
+from search_spaces.errors import SpecError
 from search_spaces.loading import load_spec
 from search_spaces.trial import Trial
 from trainers.api import Outcome
@@ -46,7 +47,7 @@ def test_trials_of_one_base_model_stand_together(plan_of: PlanOf) -> None:
 
 
 def test_trials_are_as_valid_as_if_they_had_been_validated(plan_of: PlanOf) -> None:
-    plan = plan_of("also_train=[norms]", "grid.head_learning_rate=[null, 0.1]")
+    plan = plan_of("also_train=[norms]", "grid.head_learning_rate=[null, 0.1]", "models=[reader]", "tasks=[kinds]")
     for trial in (*plan.trials[:40], *plan.report_trials(chosen(plan))[:3], *plan.base_trials):
         again = Trial.model_validate_json(trial.model_dump_json())
         assert again == trial
@@ -54,7 +55,7 @@ def test_trials_are_as_valid_as_if_they_had_been_validated(plan_of: PlanOf) -> N
 
 
 def test_a_grid_point_is_filled_in(plan_of: PlanOf) -> None:
-    for trial in plan_of("grid.scale=[0.5, 1]", "grid.head_learning_rate=[null, 0.3]").trials:
+    for trial in plan_of("grid.scale=[0.5, 1]", "grid.head_learning_rate=[null, 0.3]", "models=[reader]", "tasks=[kinds]").trials:
         for axis, value in trial.point.items():
             assert getattr(trial.training, axis) == value
         assert set(trial.point) == {"learning_rate", "dropout", "scale", "head_learning_rate"}
@@ -218,10 +219,14 @@ def test_a_refused_cell_is_listed_with_its_reason_and_stops_nothing(plan_of: Pla
     assert len(plan.base_trials) == 4
 
 
-def test_a_sweep_of_refused_cells_only_is_still_a_plan(plan_of: PlanOf) -> None:
-    plan = plan_of("methods={narrow: {}}", "models=[wide]")
-    assert (plan.trials, plan.cells, len(plan.base_trials)) == ((), (), 2)
-    assert plan.to_json()["methods"]["narrow"]["capacities"] == []
+def test_a_sweep_of_refused_cells_only_is_a_fault(plan_of: PlanOf) -> None:
+    with pytest.raises(SpecError) as caught:
+        plan_of("methods={narrow: {}}", "models=[wide]")
+    (fault,) = caught.value.faults
+    assert (fault.path, fault.message) == (
+        "methods",
+        "nothing can be trained, every cell is refused: narrow on wide: narrow is defined for narrow models only",
+    )
 
 
 def test_each_model_has_its_own_targets(plan_of: PlanOf) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.catalog import InstalledCatalog
 from orchestrator.plan import Plan, load_plan
+from search_spaces.errors import SpecError
 from search_spaces.trial import Trial
 from trainers.api import Job, Outcome
 from trainers.outcomes import OutcomeStore
@@ -71,6 +72,35 @@ def test_all_trials_finish_with_one_budget(plan: Plan, tmp_path: Path) -> None:
     assert tested == {"test/accuracy", "test/pearson", "test/spearman", "test/loss"}
     budgets = {(trial.task, selects[trial.id].usage.text_tokens) for trial in plan.trials}
     assert len(budgets) == 2, "one for each task, the same for every method"
+
+
+def test_loko_is_refused_with_a_method_that_adds_to_the_loss(tmp_path: Path) -> None:
+    path = tmp_path / "encoders.yaml"
+    path.write_text(SWEEP)
+    more = "methods={lora: {rank: [2]}, evened: {method: dora_rank, optimizer: loko, rank: [2]}}"
+    plan = load_plan(path, InstalledCatalog(), [more])
+    assert {refusal.label for refusal in plan.refused} == {"evened"} and {cell.label for cell in plan.cells} == {"lora"}
+    assert "adds a regulariser to the loss, which the optimiser loko does not minimise. Fix:" in plan.refused[0].reason
+
+
+@pytest.mark.parametrize(
+    ("override", "where", "words"),
+    [
+        ("methods.lora-loko.p0=-1.0", "methods.lora-loko.p0", "-1.0 is not valid. Valid: a number above 0."),
+        ("methods.lora-loko.r0=0", "methods.lora-loko.r0", "0 is not valid. Valid: a number above 0."),
+        ("methods.lora-loko.p0=.inf", "methods.lora-loko.p0", "inf is not valid. Valid: a number above 0."),
+        ("methods.lora-loko.forgetting=5", "methods.lora-loko.forgetting", "5 is not valid. Valid: a number at least 0, at most 1."),
+        ("data.selection=1", "data.source", "data.selection is 1, and the metrics of stsb need 2 at least. Fix: raise"),
+        ("data.test=1", "data.source", "data.test is 1, and the metrics of stsb need 2 at least. Fix: raise"),
+    ],
+)
+def test_values_out_of_range_are_faults_of_the_file(tmp_path: Path, override: str, where: str, words: str) -> None:
+    path = tmp_path / "encoders.yaml"
+    path.write_text(SWEEP)
+    with pytest.raises(SpecError) as caught:
+        load_plan(path, InstalledCatalog(), [override])
+    assert [fault.path for fault in caught.value.faults] == [where]
+    assert words in caught.value.faults[0].message
 
 
 def test_loko_is_refused_on_a_language_model_before_anything_runs(tmp_path: Path) -> None:

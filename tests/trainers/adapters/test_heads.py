@@ -83,6 +83,39 @@ def test_bert_reads_segments(method: str, capacity: dict[str, int]) -> None:
     assert one.shape == (1, 1) and not torch.equal(one, two)
 
 
+HEADED = ["lora", "adapter_houlsby", "lorta_head", "bitfit"]
+
+
+def started(encoder: BaseModel, name: str, seed: int) -> tuple[dict[str, torch.Tensor], list[torch.Tensor]]:
+    """The head's first values by name, trained and frozen, and the adapter's."""
+    kind = method_type(name)
+    with attached(encoder.model, kind, [], capacity=dict.fromkeys(kind.card.capacity, 2), settings={}, init_seed=seed) as model:
+        adapter = [p.detach().clone() for p in model.method.parameters()]
+        return {name: copy.detach().clone() for name, copy in model.head.held().items()}, adapter
+
+
+@pytest.mark.parametrize("name", HEADED)
+def test_one_seed_starts_every_method_with_one_head(encoder: BaseModel, name: str) -> None:
+    wanted, (given, _), (other, _) = started(encoder, "lora", 3)[0], started(encoder, name, 3), started(encoder, name, 4)
+    assert wanted.keys() == given.keys() == other.keys()
+    assert all(torch.equal(given[key], value) for key, value in wanted.items())
+    for key, value in given.items():
+        assert torch.equal(value, other[key]) == (not key.endswith("weight")) == (not value.any())
+
+
+@pytest.mark.parametrize("name", HEADED)
+def test_a_head_starts_from_other_numbers_than_the_adapter(encoder: BaseModel, name: str) -> None:
+    """Of two drawn from one stream, one is the other's multiple, number by number."""
+    head, adapter = started(encoder, name, 3)
+    matrices = [tensor.flatten() for key, tensor in head.items() if key.endswith("weight")]
+    stream = torch.randn(256, generator=torch.Generator().manual_seed(3))
+    parts = [part.flatten() for part in (*adapter, stream) if part.any() and part.numel() >= 32]
+    for matrix in matrices:
+        for part in parts:
+            shared = min(len(matrix), len(part))
+            assert abs(torch.corrcoef(torch.stack([matrix[:shared], part[:shared]]))[0, 1]) < 0.9
+
+
 def test_an_adapter_of_another_head_size_is_stored_and_exported(encoder: BaseModel, tmp_path: Path) -> None:
     document = {"model": {"id": "micro-bert"}, "method": {"name": "lora", "version": "-", "capacity": {"rank": 2}}, "targets": ["q", "v"]}
     with attached(encoder.model, LORA, ["q", "v"], num_labels=1, **RANK) as model:

@@ -86,6 +86,26 @@ def test_a_weight_is_decomposed_once(computed: list[int]) -> None:
     assert computed == [64, 128, 150]
 
 
+def test_triplets_do_not_depend_on_what_was_asked_before() -> None:
+    """At a side above the exact ones, where a larger sketch gives other vectors."""
+    weight = matrix(1040, 1040)
+    twin = weight.clone()
+    alone = leading_spectrum(weight, 8)
+    wide = leading_spectrum(twin, 100)
+    after = leading_spectrum(twin, 8)
+    assert all(torch.equal(getattr(alone, part), getattr(after, part)) for part in ("left_or", "values_r", "right_ri"))
+    assert not torch.equal(wide.values_r[:8], after.values_r)
+
+
+@pytest.mark.parametrize("shape", [(320, 260), (260, 320)])
+def test_the_sketch_is_the_same_in_every_precision(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """On another kind of arithmetic the result differs by rounding: the random start is not drawn there."""
+    monkeypatch.setattr(spectrum, "EXACT_SIDE", 64)
+    single, double = (spectrum._decomposed(matrix(*shape, dtype=dtype), 64) for dtype in (torch.float32, torch.float64))
+    assert torch.allclose(single.values_r.double(), double.values_r, rtol=1e-5, atol=0)
+    assert torch.allclose(product(single).double(), product(double), rtol=0, atol=1e-4)
+
+
 def test_a_weight_that_changes_is_decomposed_again(computed: list[int]) -> None:
     weight = matrix(20, 10)
     before = leading_spectrum(weight, 3)

@@ -18,7 +18,7 @@ from trainers.texts import LabelledText, encode_texts, labelled_texts
 from trainers.tokenizers import byte_level
 
 SHARED = Path(__file__).resolve().parents[3] / ".." / "shared" / "data"
-START, END = 256, 257
+START, END, PAD = 256, 257, 258
 SIZES = {"train": 20, "selection": 6, "test": 9, "seed": 0}
 
 
@@ -54,6 +54,12 @@ def letters(text: str) -> list[int]:
 def test_a_text_is_framed_as_robertas_are(framed: PreTrainedTokenizerFast) -> None:
     (found,) = encoded(framed, 100, example("ab ", label=0))
     assert found == LabelledText((START, *letters("ab "), END), (), 0)
+
+
+def test_the_padding_is_no_part_of_a_text(framed: PreTrainedTokenizerFast) -> None:
+    (found,) = encoded(framed, 100, example("ab", "cd"))
+    assert framed.pad_token_id == PAD and PAD not in found.ids
+    assert byte_level().pad_token_id == byte_level().eos_token_id == END
 
 
 def test_a_pair_is_one_sequence(framed: PreTrainedTokenizerFast) -> None:

@@ -23,7 +23,7 @@ from trainers.adapters.sites import Site
 from trainers.models import load, meta_model
 from trainers.registry import method_type
 from trainers.testing import assert_trains_like
-from trainers.testing.oracle import Parameters, Reference, batch, disturb
+from trainers.testing.oracle import Parameters, Reference, batch, disturb, loss_of
 
 DORA = method_type("dora_weight")
 RANK = 3
@@ -122,6 +122,25 @@ def test_a_zero_row_stays_zero() -> None:
         logits.sum().backward()
         assert torch.isfinite(logits).all()
         assert all(torch.isfinite(p.grad).all() for p in model.trainable().values())
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_a_zero_row_with_a_bias_has_small_gradients(dropout: float) -> None:
+    base = base_of("micro-bert")
+    name = "roberta.encoder.layer.0.attention.self.query"
+    base.get_parameter(f"{name}.weight").data[2] = 0
+    twin = copy.deepcopy(base)
+    with attached(base, DORA, ("q",), capacity={"rank": RANK}, settings={}, dropout=dropout) as model:
+        model.head.take(model.pristine.parameters)
+        logits = model(*batch()).logits
+        loss_of(logits, batch()[0]).backward()
+        assert torch.allclose(logits, twin(*batch()).logits, rtol=0, atol=1e-9)
+        method = model.method
+        for group in ("up", "magnitude"):
+            gradient = method.get_submodule(group)["l0_q"].grad
+            assert not gradient[2].any()
+            assert gradient[:2].all()
+        assert all(p.grad is not None and float(p.grad.abs().max()) < 10 for p in model.trainable().values())
 
 
 def test_trained_biases_are_not_rescaled() -> None:

@@ -20,7 +20,6 @@ from trainers.testing.oracle import Parameters, Reference, batch, disturb, loss_
 
 IDS, MASK = batch()
 HADAMARD = method_type("hadamard")
-NO_FIRST_STAGE = {"head_share": 0.01}
 
 
 def micro(name: str) -> nn.Module:
@@ -52,8 +51,9 @@ def reference(base: nn.Module, model: AdaptedModel, placement: str) -> Reference
 @pytest.mark.parametrize("placement", ["before_output", "after_output"])
 @pytest.mark.parametrize("name", ["micro-llama", "micro-bert"])
 def test_trains_like_changed_matrices(name: str, placement: str) -> None:
-    settings = {"placement": placement, **NO_FIRST_STAGE}
-    with attached(micro(name), HADAMARD, (), capacity={"layers": 2}, settings=settings) as model:
+    with attached(micro(name), HADAMARD, (), capacity={"layers": 2}, settings={"placement": placement}) as model:
+        method: Any = model.method
+        method.has_head = False  # the second stage alone
         assert_trains_like(model, reference(micro(name), model, placement))
 
 
@@ -73,6 +73,18 @@ def test_a_classifier_trains_its_head_first_and_freezes_it_then() -> None:
         assert [moved(model, step, 5) for step in range(5)] == [{"head"}] * 2 + [{"method"}] * 3
     with attached(micro("micro-bert"), HADAMARD, (), capacity={"layers": 1}, settings={"head_share": 0.25}) as model:
         assert [moved(model, step, 5) for step in range(5)] == [{"head"}] + [{"method"}] * 4
+
+
+@pytest.mark.parametrize(("share", "steps", "first"), [(0.01, 2, 1), (0.99, 2, 1), (0.01, 5, 1), (0.99, 5, 4), (0.5, 1, 0), (0.5, 6, 3)])
+def test_each_stage_has_a_step_where_there_are_two(share: float, steps: int, first: int) -> None:
+    with attached(micro("micro-bert"), HADAMARD, (), capacity={"layers": 1}, settings={"head_share": share}) as model:
+        assert [model.method.trains_head(step, steps) for step in range(steps)] == [True] * first + [False] * (steps - first)
+        assert [model.method.complete(taken, steps) for taken in range(steps + 1)] == [False] * (first + 1) + [True] * (steps - first)
+
+
+def test_a_language_model_is_complete_from_the_start() -> None:
+    with attached(micro("micro-llama"), HADAMARD, (), capacity={"layers": 1}, settings={}) as model:
+        assert all(model.method.complete(taken, 4) for taken in range(5))
 
 
 def test_a_language_model_has_one_stage() -> None:

@@ -7,12 +7,13 @@ import peft
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import BertConfig, BertForSequenceClassification
+from transformers import BertConfig, BertForSequenceClassification, RobertaForMaskedLM, RobertaForSequenceClassification
 
 from search_spaces.errors import CapacityError, NotApplicableError
 from search_spaces.trial import ModelRef
-from trainers.adapters import export
+from trainers.adapters import export, storing
 from trainers.adapters.attach import attached
+from trainers.adapters.merging import merged
 from trainers.adapters.sites import Site
 from trainers.counting import count_on
 from trainers.models import load
@@ -51,6 +52,8 @@ def test_published_counts(rank: int, targets: tuple[str, ...], published: int) -
 def test_the_output_layer_is_trained_and_the_dense_layer_frozen() -> None:
     with attached(micro(), HEAD, QV, capacity={"rank": 2}, settings={}) as model:
         assert model.head.names == ("classifier.out_proj.weight", "classifier.out_proj.bias")
+        assert model.head.frozen == ("classifier.dense.weight", "classifier.dense.bias")
+        assert not any("frozen" in name for name in model.trainable())
         ids, mask = batch()
         model(ids, mask).logits.square().sum().backward()
         assert bool(model.head.named()["classifier.out_proj.weight"].grad.any())
@@ -78,6 +81,41 @@ def test_hf_peft_reads_its_export(tmp_path: Path) -> None:
     with torch.no_grad():
         given = peft.PeftModel.from_pretrained(micro(), tmp_path).eval()(input_ids=ids, attention_mask=mask).logits
     assert torch.allclose(given, wanted, rtol=0, atol=1e-6)
+
+
+def headless(folder: Path) -> Path:
+    """A pretrained RoBERTa as it is published: without a classification head."""
+    torch.manual_seed(1)
+    RobertaForMaskedLM(micro().config).save_pretrained(folder)  # type: ignore[arg-type]
+    return folder
+
+
+def loaded(folder: Path, seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    return RobertaForSequenceClassification.from_pretrained(folder).double().eval()
+
+
+def test_an_adapter_fits_a_base_whose_head_was_drawn_anew(tmp_path: Path) -> None:
+    folder, (ids, mask), options = headless(tmp_path / "base"), batch(), {"capacity": {"rank": 2}, "settings": {}}
+    method = {"name": "lorta_head", "version": "-", "capacity": {"rank": 2}}
+    document = {"model": {"id": str(folder)}, "method": method, "targets": QV}
+    with attached(loaded(folder, 2), HEAD, QV, **options, init_seed=3) as model:
+        disturb(model)
+        with model.evaluating():
+            wanted = model(ids, mask).logits
+        with merged(model) as whole:
+            whole.save_pretrained(tmp_path / "merged")
+        storing.save(model, tmp_path / "adapter", document)
+        export.write(model, "lora", tmp_path / "lora", str(folder), None)
+    other = loaded(folder, 4)
+    assert not torch.equal(other.get_parameter("classifier.dense.weight"), loaded(folder, 2).get_parameter("classifier.dense.weight"))
+    with attached(other, HEAD, QV, **options, init_seed=5) as model:
+        storing.restore(model, storing.load(tmp_path / "adapter")[0])
+        with model.evaluating():
+            assert torch.allclose(model(ids, mask).logits, wanted, rtol=0, atol=1e-12)
+    for base in (loaded(tmp_path / "merged", 4), peft.PeftModel.from_pretrained(other, tmp_path / "lora").eval()):
+        with torch.no_grad():
+            assert torch.allclose(base(input_ids=ids, attention_mask=mask).logits, wanted, rtol=0, atol=1e-6)
 
 
 def bert() -> nn.Module:

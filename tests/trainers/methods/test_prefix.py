@@ -19,6 +19,8 @@ from transformers import (
     OPTForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
+    RobertaConfig,
+    RobertaForSequenceClassification,
 )
 
 from search_spaces.errors import CapacityError
@@ -120,6 +122,25 @@ def test_bad_lengths_are_refused(tokens: Any) -> None:
     ):
         with attached(micro("micro-llama"), PREFIX, (), capacity={"tokens": tokens}, settings={}):
             pass
+
+
+def test_positions_behind_the_padding_row_are_left_out() -> None:
+    """RoBERTa counts positions from the row after the padding token's: 514 rows hold 512 tokens."""
+    roberta, bert = ModelRef(id="roberta-base"), ModelRef(id="bert-base")
+    for model in (roberta, bert):
+        assert count_on(model, "prefix", (), {"tokens": 511}, {}).counts.peak == 511 * 2 * 12 * 768
+        with pytest.raises(CapacityError, match=r"Valid: a whole number from 1 to 511 \(the model's positions"):
+            count_on(model, "prefix", (), {"tokens": 512}, {})
+
+
+@pytest.mark.parametrize("method", ["prefix", "prompt"])
+def test_the_longest_prefix_leaves_room_for_one_token(method: str) -> None:
+    config = RobertaConfig(**SIZES, intermediate_size=32, max_position_embeddings=12, pad_token_id=1)
+    base = built(RobertaForSequenceClassification, config)
+    with attached(base, method_type(method), (), capacity={"tokens": 9}, settings={}) as model:
+        assert torch.isfinite(model(IDS[:, :1] + 2, MASK[:, :1]).logits).all()
+        with pytest.raises((IndexError, RuntimeError), match="index|out of"):
+            model(IDS[:, :2] + 2, MASK[:, :2])
 
 
 def test_published_count() -> None:

@@ -99,5 +99,13 @@ def test_bad_lengths_are_refused(tokens: Any) -> None:
             pass
 
 
+def test_positions_behind_the_padding_row_are_left_out() -> None:
+    """RoBERTa counts positions from the row after the padding token's: 514 rows hold 512 tokens."""
+    for model in ("roberta-base", "bert-base"):
+        assert count_on(ModelRef(id=model), "prompt", (), {"tokens": 511}, {}).counts.peak == 511 * 768
+        with pytest.raises(CapacityError, match=r"Valid: a whole number from 1 to 511 \(the model's positions"):
+            count_on(ModelRef(id=model), "prompt", (), {"tokens": 512}, {})
+
+
 def test_published_count() -> None:
     assert count_on(ModelRef(id="llama2-7b"), "prompt", (), {"tokens": 8}, {}).counts.peak == 32_768

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from trainers.optimizer import NotFinite
 from trainers.optimizers.loko import NOISES, KalmanFilter, Loko
 
 Vector = list[float]
@@ -65,7 +66,7 @@ def test_rows_on_parameters_of_their_own_are_recursive_least_squares() -> None:
 def test_a_step_is_the_full_extended_filter_with_a_diagonal_prior(classes: int) -> None:
     draw = torch.Generator().manual_seed(classes)
     weight, bias = parameter(torch.randn(classes, 3, generator=draw).tolist()), parameter([0.1] * classes)
-    kalman = filter_of(weight, bias, p0=0.7, r0=0.2, floor=1e-9)
+    kalman = filter_of(weight, bias, p0=0.7, r0=0.2)
     for step in range(5):
         x = torch.randn(3, generator=draw).double()
         label = number(1.3) if classes == 1 else torch.tensor(step % classes)
@@ -78,7 +79,7 @@ def test_a_step_is_the_full_extended_filter_with_a_diagonal_prior(classes: int) 
 
         h = torch.autograd.functional.jacobian(observed, theta)
         target = label[None] if classes == 1 else nn.functional.one_hot(label, classes).double()
-        gain = spread @ h.T @ torch.linalg.inv(h @ spread @ h.T + (0.2 + 1e-9) * torch.eye(classes).double())
+        gain = spread @ h.T @ torch.linalg.inv(h @ spread @ h.T + 0.2 * torch.eye(classes).double())
         wanted = theta + gain @ (target - observed(theta))
         left = (spread - gain @ h @ spread).diag()
 
@@ -127,6 +128,43 @@ def test_classes_are_separated_online(noise: str) -> None:
     assert bool(torch.isfinite(weight).all()) and bool((variance(kalman, weight) >= 0).all())
 
 
+@pytest.mark.parametrize("noise", NOISES)
+@pytest.mark.parametrize("p0", [1.0, 10.0, 100.0])
+def test_large_features_do_not_break_the_filter(noise: str, p0: float) -> None:
+    draw = torch.Generator().manual_seed(0)
+    weight = nn.Parameter(torch.zeros(3, 64))
+    kalman = KalmanFilter([{"params": [weight]}], p0=p0, noise=noise)
+    for _ in range(1000):
+        x = 10 * torch.randn(64, generator=draw)
+        kalman.observe(weight @ x, x[:3].argmax())
+    assert bool(torch.isfinite(weight).all()) and bool((variance(kalman, weight) >= 0).all())
+
+
+def test_the_floor_is_a_share_of_what_is_observed() -> None:
+    def learnt(unit: float) -> Tensor:
+        theta = parameter([0.5])
+        filter_of(theta, r0=0.3 * unit**2, floor=0.1).observe(theta * unit, number(2.0 * unit))
+        return theta.detach()
+
+    torch.testing.assert_close(learnt(1e-6), learnt(1.0))
+    torch.testing.assert_close(learnt(1e6), learnt(1.0))
+
+
+def test_nothing_observed_is_nothing_learnt() -> None:
+    theta = parameter([[0.4], [-0.2]])
+    kalman = filter_of(theta, forgetting=0.0, noise="softmax")
+    kalman.observe(theta[:, 0] * 0 + torch.tensor([2000.0, 0.0]).double(), torch.tensor(0))
+    assert theta.flatten().tolist() == [0.4, -0.2]
+
+
+def test_a_filter_that_breaks_down_says_so() -> None:
+    theta = nn.Parameter(torch.tensor([[1e30], [0.0]]))
+    kalman = KalmanFilter([{"params": [theta]}], p0=1e30)
+    kalman.state[theta]["noise"] = torch.full((2, 2), float("inf"))
+    with pytest.raises(NotFinite, match="the gain of the filter"):
+        kalman.observe(theta[:, 0], torch.tensor(1))
+
+
 def test_a_step_lowers_the_error_of_its_example() -> None:
     theta = parameter([[0.3, -0.1], [0.2, 0.5]])
     kalman, x = filter_of(theta, p0=0.1), torch.tensor([1.0, 2.0]).double()
@@ -167,6 +205,7 @@ def test_it_reads_no_hyper_parameter_and_trains_labels_alone() -> None:
     assert Loko.card.refusal("label") == ""
     assert Loko.card.refusal("label", 2, {"noise": "softmax"}) == Loko.card.refusal("label", 1) == ""
     assert "noise: softmax" in Loko.card.refusal("label", 1, {"noise": "softmax"})
+    assert "does not minimise. Fix: train it" in Loko.card.refusal("label", 2, penalised=True)
     assert "vocabulary" in Loko.card.refusal("generate") and "Fix:" in Loko.card.refusal("choose")
     with pytest.raises(RuntimeError, match="learns by observe"):
         filter_of(parameter([1.0])).step()

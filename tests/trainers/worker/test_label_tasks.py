@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -111,6 +112,28 @@ def test_settings_of_the_optimiser_change_the_numbers(label_trial: Trials, run: 
     plain, other = label_trial("sst2", training=LOKO), label_trial("sst2", training={**LOKO, "optimizer_settings": {"p0": 1.0}})
     assert plain.id != other.id
     assert run(plain).curves["train/loss"] != run(other).curves["train/loss"]
+
+
+def test_texts_are_cut_to_the_positions_and_a_cut_of_one_method_alone_is_refused(label_trial: Trials, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "sst2").mkdir()
+    for split in ("train", "validation"):
+        rows = [{"sentence": f"{split} {n} " + "film " * 500, "label": n % 2, "idx": n} for n in range(8)]
+        (tmp_path / "sst2" / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    ref = resolve(registry.task("sst2"), str(tmp_path), train=4, selection=2, test=2, seed=0)
+    changes: dict[str, Any] = {"data": ref, "training": {"max_length": 4000, "steps": 1, "batch_size": 2}}
+    assert run(label_trial("sst2", **changes)).status == "finished"
+    refused = run(label_trial("sst2", method="prompt", capacity={"tokens": 3}, **changes))
+    assert refused.status == "error"
+    assert refused.error == "max_length 4000 and 3 virtual tokens exceed the model's 2048 positions. Fix: training.max_length: 2045"
+    changes["training"]["max_length"] = 2045
+    fitting = run(label_trial("sst2", method="prompt", capacity={"tokens": 3}, **changes))
+    assert fitting.status == "finished", fitting.error
+    assert fitting.usage.text_tokens == 2 * 2045
+
+
+def test_a_filter_that_breaks_down_is_a_divergence(label_trial: Trials, run: Run) -> None:
+    outcome = run(label_trial("sst2", training={**LOKO, "optimizer_settings": {"r0": 1e300}}))
+    assert (outcome.status, outcome.error) == ("diverged", "the gain of the filter is not finite at step 1")
 
 
 def test_the_untuned_model_predicts_too(label_trial: Trials, run: Run) -> None:
