@@ -26,6 +26,7 @@ from search_spaces.errors import CapacityError, NotApplicableError
 from search_spaces.trial import ModelRef
 from trainers import registry
 from trainers.adapters.attach import attached
+from trainers.adapters.copies import has_head
 from trainers.adapters.sites import find_sites
 from trainers.models import load
 
@@ -147,10 +148,11 @@ class Bench:
         return Contender(step, sum(p.numel() for p in model.trainable().values()))
 
     def peft_lora(self) -> Contender:
-        """Return HF PEFT's LoRA of rank 8."""
+        """Return HF PEFT's LoRA of rank 8, which trains a classification head as every method does."""
         base = self.shared()
         paths = [site.path for site in find_sites(base, self.workload.targets)]
-        model = peft.get_peft_model(base, peft.LoraConfig(r=8, lora_alpha=16, target_modules=paths))
+        head = ["classifier"] if has_head(base) else None
+        model = peft.get_peft_model(base, peft.LoraConfig(r=8, lora_alpha=16, target_modules=paths, modules_to_save=head)).train()
         trainable = [p for p in model.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(trainable, lr=1e-4)
 
@@ -163,7 +165,7 @@ class Bench:
 
     def frozen(self) -> Contender:
         """Return the base alone, from whose embeddings on gradients are computed."""
-        base = self.shared()
+        base = self.shared().train()
         base.get_input_embeddings().register_forward_hook(lambda module, inputs, output: output.requires_grad_())
         return Contender(lambda: self.loss(base(input_ids=self.ids, attention_mask=self.mask).logits).backward(), 0)
 
