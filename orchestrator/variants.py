@@ -88,16 +88,6 @@ def _fault(card: MethodCard, known: Mapping[str, Setting], key: str, value: Opti
     if key in card.capacity:
         return f"null is not a capacity of {card.name}" if value is None else ""
     if key in known:
-        return _setting_fault(known[key], value)
+        fault = known[key].fault(value)
+        return f"{fault}." if fault else ""
     return f"{card.name} has no key {key!r}. {suggestion(key, (*card.capacity, *known, 'method', 'optimizer'))}"
-
-
-def _setting_fault(setting: Setting, value: Option) -> str:
-    if setting.choices:
-        return "" if value in setting.choices else f"{value!r} is not valid. Valid: {', '.join(map(repr, setting.choices))}."
-    default = setting.default
-    number = isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool)
-    if default is None or number or type(value) is type(default):
-        outside = bool(setting.bounds) and isinstance(value, int | float) and not setting.admits(value)
-        return f"{value!r} is not valid. Valid: a number {setting.bounds}." if outside else ""
-    return f"{value!r} is not valid: it should be of the kind of the default, {default!r}"

@@ -35,22 +35,40 @@ class Setting:
     doc: str = ""
     above: float | None = None
     """A number must be larger than this."""
+    below: float | None = None
+    """A number must be smaller than this."""
     at_least: float | None = None
     at_most: float | None = None
 
-    @property
-    def bounds(self) -> str:
-        """Which numbers are valid, as in `above 0, at most 1`; empty without bounds."""
-        limits = {"above": self.above, "at least": self.at_least, "at most": self.at_most}
-        return ", ".join(f"{word} {limit:g}" for word, limit in limits.items() if limit is not None)
+    def fault(self, value: Any) -> str:
+        """Return what is wrong with a value, and which ones are valid; nothing for a valid one."""
+        return "" if self._takes(value) else f"{value!r} is not valid. Valid: {self.valid}"
 
-    def admits(self, value: float) -> bool:
-        """Tell whether a number is finite and within the bounds."""
+    @property
+    def valid(self) -> str:
+        """Which values are valid, as in `a number above 0, at most 1, such as 0.5`."""
+        if self.choices:
+            return ", ".join(map(repr, self.choices))
+        limits = {"above": self.above, "at least": self.at_least, "below": self.below, "at most": self.at_most}
+        bounds = ", ".join(f"{word} {limit:g}" for word, limit in limits.items() if limit is not None)
+        kind = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", list: "a list"}[type(self.default)]
+        return f"{kind}{' ' + bounds if bounds else ''}, such as {self.default!r}"
+
+    def _takes(self, value: Any) -> bool:
+        if self.choices:
+            return any(type(value) is type(choice) and value == choice for choice in self.choices)
+        if self.default is None:
+            return True
+        if isinstance(self.default, float) and type(value) in (int, float):
+            return math.isfinite(value) and self._within(value)
+        return type(value) is type(self.default) and (type(value) is not int or self._within(value))
+
+    def _within(self, number: float) -> bool:
         return (
-            math.isfinite(value)
-            and (self.above is None or value > self.above)
-            and (self.at_least is None or value >= self.at_least)
-            and (self.at_most is None or value <= self.at_most)
+            (self.above is None or number > self.above)
+            and (self.below is None or number < self.below)
+            and (self.at_least is None or number >= self.at_least)
+            and (self.at_most is None or number <= self.at_most)
         )
 
 

@@ -18,7 +18,9 @@ from trainers.adapters.sites import Site
 from trainers.adapters.stacks import Stack
 from trainers.api import Setting
 
-INIT_RATIO = Setting(1.5, doc="components at the start over those at the end, on average per matrix; their number is rounded up")
+INIT_RATIO = Setting(
+    1.5, at_least=1, doc="components at the start over those at the end, on average per matrix; their number is rounded up"
+)
 ROUNDING = 1e-9
 """Above the rounding error of a ratio times a rank: 1.1 times 10 is 11.000000000000002."""
 
@@ -126,25 +128,20 @@ class AllocatedMethod(Method):
         """Return the components per matrix at the start: the capacity `rank` times the setting `init_ratio`, rounded up.
 
         Raises:
-            CapacityError: a ratio below 1, or a rank whose start does not fit the smallest matrix.
+            CapacityError: a rank whose start does not fit the smallest matrix.
         """
         ratio: float = self.settings["init_ratio"]
-        if ratio < 1:
-            raise CapacityError(f"{self.card.name}: init_ratio {ratio!r} is not valid. Valid: a number from 1", "init_ratio")
         smallest = min(min(s.in_features, s.out_features) for s in self.sites)
         limit = int((smallest + ROUNDING) / ratio)
         rank = self.rank_within("rank", limit, f"init_ratio {ratio} times it is at most {smallest}, the smallest side")
         return math.ceil(rank * ratio - ROUNDING)
 
     def check_shares(self) -> None:
-        """Check the settings `warmup`, `final` and `interval`.
+        """Check that the settings `warmup` and `final` leave steps to allocate in.
 
         Raises:
-            CapacityError: shares of the steps outside 0..1, or that leave nothing between them.
+            CapacityError: they do not.
         """
-        for key in ("warmup", "final", "interval"):
-            if not 0 <= self.settings[key] < 1:
-                raise CapacityError(f"{self.card.name}: {key} {self.settings[key]!r} is not valid. Valid: a share from 0 to below 1", key)
         warmup, final = self.settings["warmup"], self.settings["final"]
         if warmup + final >= 1:
             raise CapacityError(f"{self.card.name}: warmup {warmup} and final {final} leave no step between them. Valid: a sum below 1")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from search_spaces.errors import CapacityError, UnknownNameError
-from trainers.api import MethodCard, Setting
+from trainers.api import MethodCard
 
 
 def checked_capacity(card: MethodCard, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,25 +36,6 @@ def checked_settings(card: MethodCard, given: Mapping[str, Any]) -> dict[str, An
     for key, value in given.items():
         if key not in card.settings:
             raise UnknownNameError(f"setting of {card.name}", key, card.settings)
-        _check(card.name, key, card.settings[key], value)
+        if fault := card.settings[key].fault(value):
+            raise CapacityError(f"{card.name}: {key} {fault}", key)
     return {key: setting.default for key, setting in card.settings.items()} | dict(given)
-
-
-def _check(method: str, key: str, setting: Setting, value: Any) -> None:
-    if setting.choices:
-        if not any(type(value) is type(choice) and value == choice for choice in setting.choices):
-            raise CapacityError(f"{method}: {key} {value!r} is not valid. Valid: {', '.join(map(repr, setting.choices))}")
-    elif not _fits(setting.default, value):
-        raise CapacityError(f"{method}: {key} {value!r} is not valid. Valid: {_kind(setting.default)}, such as {setting.default!r}")
-
-
-def _fits(default: Any, value: Any) -> bool:
-    if default is None or value is None:
-        return default is None
-    if isinstance(default, float):
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return type(value) is type(default)
-
-
-def _kind(default: Any) -> str:
-    return {bool: "true or false", int: "a whole number", float: "a number", str: "a text", list: "a list"}.get(type(default), "a value")

@@ -11,18 +11,24 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from search_spaces.errors import CapacityError, NotApplicableError
+from search_spaces.errors import NotApplicableError
 from trainers.adapters.allocation import AllocatedMethod, average_over_workers
 from trainers.api import Setting
 
 SETTINGS: Mapping[str, Setting] = {
     "alpha": Setting(32.0, doc="numerator of the scaling α/(r₀ + 1e-5); median of the published GLUE scripts"),
-    "warmup": Setting(0.13, doc="share of the steps before the budget falls (t_i/T); median of the published GLUE scripts"),
-    "final": Setting(0.48, doc="share of the steps on the final choice (t_f/T); median of the published GLUE scripts"),
-    "interval": Setting(0.0016, doc="share of the steps between two choices (ΔT/T), at least one; median of the published GLUE scripts"),
-    "beta1": Setting(0.85, doc="decay of the smoothed sensitivity; as in all published scripts"),
-    "beta2": Setting(0.85, doc="decay of its deviation; as in all published scripts"),
-    "orthogonality": Setting(0.1, doc="weight γ of the regulariser; 0.1 in six of the eight published GLUE scripts, 0.3 in RTE and STS-B"),
+    "warmup": Setting(
+        0.13, at_least=0, below=1, doc="share of the steps before the budget falls (t_i/T); median of the published GLUE scripts"
+    ),
+    "final": Setting(0.48, at_least=0, below=1, doc="share of the steps on the final choice (t_f/T); median of the published GLUE scripts"),
+    "interval": Setting(
+        0.0016, at_least=0, below=1, doc="share of the steps between two choices (ΔT/T), at least one; median of the published GLUE scripts"
+    ),
+    "beta1": Setting(0.85, above=0, below=1, doc="decay of the smoothed sensitivity; as in all published scripts"),
+    "beta2": Setting(0.85, above=0, below=1, doc="decay of its deviation; as in all published scripts"),
+    "orthogonality": Setting(
+        0.1, at_least=0, doc="weight γ of the regulariser; 0.1 in six of the eight published GLUE scripts, 0.3 in RTE and STS-B"
+    ),
 }
 """Structural settings of a method that allocates by sensitivities."""
 
@@ -135,21 +141,6 @@ class SensitivityAllocation(AllocatedMethod):
     def scored(self) -> Mapping[str, nn.Parameter]:
         """Return the parameters whose sensitivities are followed, by name."""
         raise NotImplementedError
-
-    def check_settings(self) -> None:
-        """Check the settings of the allocation.
-
-        Raises:
-            CapacityError: a share or a decay out of range, or a negative weight.
-        """
-        self.check_shares()
-        for key in ("beta1", "beta2"):
-            if not 0 < self.settings[key] < 1:
-                raise CapacityError(f"{self.card.name}: {key} {self.settings[key]!r} is not valid. Valid: a number between 0 and 1", key)
-        if self.settings["orthogonality"] < 0:
-            raise CapacityError(
-                f"{self.card.name}: orthogonality {self.settings['orthogonality']!r} is not valid. Valid: a number from 0", "orthogonality"
-            )
 
     def schedule(self, steps: int) -> CubicBudget:
         """Return the cubic budget, its phases rounded to whole steps; the final phase has one at least."""

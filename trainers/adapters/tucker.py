@@ -56,8 +56,8 @@ class SharedSides(Method):
         return config.hidden_size, config.hidden_size
 
     def default_scaling(self) -> float:
-        """Return s."""
-        raise NotImplementedError
+        """Return s: by default the setting of that name, or 1."""
+        return float(self.settings.get("s", 1.0))
 
     def build_cores(self, count: int) -> None:
         """Create the parameters of `count` cores."""

@@ -43,7 +43,7 @@ class AdaLora(SensitivityAllocation):
 
     def build(self, base: nn.Module) -> None:
         """Create one triplet of factors per site."""
-        self.check_settings()
+        self.check_shares()
         self.final_components = self.capacity["rank"] * len(self.sites)
         rank = self.initial_rank()
         self.create(rank, rank)

@@ -42,10 +42,6 @@ class Aurora(SharedSides):
     )
     drops_input = False
 
-    def default_scaling(self) -> float:
-        """Return 1."""
-        return 1.0
-
     def build_cores(self, count: int) -> None:
         """Create λ or the core tensor C, and the coefficients p_n as the columns of one parameter (r, n)."""
         shape = (self.rank,) if self.settings["variant"] == "cp" else (self.rank,) * 3

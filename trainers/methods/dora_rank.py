@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from search_spaces.errors import CapacityError
 from trainers.adapters.allocation import INIT_RATIO, AllocatedMethod, average_over_workers
 from trainers.adapters.method import kaiming_uniform_
 from trainers.api import MethodCard, Setting
@@ -82,11 +81,13 @@ class DoraRank(AllocatedMethod):
         settings={
             "init_ratio": INIT_RATIO,
             "alpha": Setting(8.0, doc="numerator of the scaling α/r₀"),
-            "warmup": Setting(0.15, doc="share of the steps before pruning"),
-            "final": Setting(0.5, doc="share of the steps after pruning"),
-            "interval": Setting(0.0125, doc="share of the steps between two prunings, at least one; published: 100 of 8025 on CoLA"),
-            "beta": Setting(0.9, doc="decay of the smoothed scores"),
-            "variance": Setting(0.1, doc="weight α_reg of the regulariser"),
+            "warmup": Setting(0.15, at_least=0, below=1, doc="share of the steps before pruning"),
+            "final": Setting(0.5, at_least=0, below=1, doc="share of the steps after pruning"),
+            "interval": Setting(
+                0.0125, at_least=0, below=1, doc="share of the steps between two prunings, at least one; published: 100 of 8025 on CoLA"
+            ),
+            "beta": Setting(0.9, at_least=0, below=1, doc="decay of the smoothed scores"),
+            "variance": Setting(0.1, at_least=0, doc="weight α_reg of the regulariser"),
         },
         default_targets=("q", "k", "v", "o", "gate", "up", "down", "fc1", "fc2"),
         trains_at_start=("diagonal",),
@@ -99,13 +100,9 @@ class DoraRank(AllocatedMethod):
         """Create the components of each site.
 
         Raises:
-            CapacityError: a rank that does not fit, or a setting out of range.
+            CapacityError: a rank that does not fit, or shares of the steps that leave none between them.
         """
         self.check_shares()
-        if not 0 <= self.settings["beta"] < 1:
-            raise CapacityError(f"dora_rank: beta {self.settings['beta']!r} is not valid. Valid: a number from 0 to below 1", "beta")
-        if self.settings["variance"] < 0:
-            raise CapacityError(f"dora_rank: variance {self.settings['variance']!r} is not valid. Valid: a number from 0", "variance")
         rank = self.initial_rank()
         self.create(rank, rank)
         self.scaling = self.scale * self.settings["alpha"] / rank

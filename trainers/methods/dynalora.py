@@ -10,7 +10,6 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from search_spaces.errors import CapacityError
 from trainers.adapters.allocation import average_over_workers
 from trainers.adapters.draws import derived_generator
 from trainers.adapters.pairs import PairMethod
@@ -50,8 +49,8 @@ class Dynalora(PairMethod):
             "allocator": Setting("scaled_multinomial", ("topk", "threshold", "multinomial", "scaled_multinomial", "random")),
             "importance": Setting("output", ("output", "gradient"), "whose norms make a module important"),
             "schedule": Setting("periodic", ("periodic", "once"), "how often modules are chosen after the start"),
-            "interval": Setting(50, doc="optimiser steps between two choices; 50 in the published table, 100 in its search"),
-            "mass": Setting(0.9, doc="share of the importance that `threshold` takes"),
+            "interval": Setting(50, at_least=1, doc="optimiser steps between two choices; 50 in the published table, 100 in its search"),
+            "mass": Setting(0.9, above=0, at_most=1, doc="share of the importance that `threshold` takes"),
             "alpha": Setting(16.0, doc="numerator of the scaling α/r"),
         },
         trains_at_start=("up.*",),
@@ -63,15 +62,11 @@ class Dynalora(PairMethod):
         """Create the factors of all modules.
 
         Raises:
-            CapacityError: more active modules than there are, or an interval or mass out of range.
+            CapacityError: more active modules than there are.
         """
         super().build(base)
         count = len(self.sites)
         self.active = self.rank_within("active", count, "the number of adapted matrices")
-        if self.settings["interval"] < 1:
-            raise CapacityError(f"dynalora: interval {self.settings['interval']} is not valid. Valid: a whole number from 1", "interval")
-        if not 0 < self.settings["mass"] <= 1:
-            raise CapacityError(f"dynalora: mass {self.settings['mass']} is not valid. Valid: a number above 0, up to 1", "mass")
         self.is_active = torch.ones(count, dtype=torch.bool)
         self.uses = torch.zeros(count, dtype=torch.float64)
         self.register_buffer("scores", torch.full((count,), _SMALLEST), persistent=False)

@@ -34,10 +34,6 @@ class FactTK(SharedSides):
     )
     drops_input = False
 
-    def default_scaling(self) -> float:
-        """Return s."""
-        return float(self.settings["s"])
-
     def build_cores(self, count: int) -> None:
         """Create the core tensor C and the coefficients P of the slices."""
         self.core = nn.Parameter(torch.empty(self.rank, self.rank, self.rank))

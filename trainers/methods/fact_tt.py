@@ -33,10 +33,6 @@ class FactTT(SharedSides):
     )
     drops_input = False
 
-    def default_scaling(self) -> float:
-        """Return s."""
-        return float(self.settings["s"])
-
     def build_cores(self, count: int) -> None:
         """Create the cores (n, r, r) as one parameter."""
         self.core = nn.Parameter(torch.empty(count, self.rank, self.rank))

@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from search_spaces.errors import CapacityError
 from trainers.adapters.copies import NORMS, ParameterCopies, in_head
 from trainers.adapters.method import Method, Side
 from trainers.adapters.sites import Site, layer_norms
@@ -42,7 +41,7 @@ class Hadamard(Method):
         settings={
             "placement": Setting("before_output", ("before_output", "after_output"), "side of the attention's output matrix"),
             "which": Setting("top", ("top", "bottom"), "end of the model from which `layers` are counted"),
-            "head_share": Setting(0.5, doc="share of the steps, between 0 and 1, that train a classification head alone at first"),
+            "head_share": Setting(0.5, above=0, below=1, doc="share of the steps that train a classification head alone at first"),
         },
         default_targets=("o",),
         reads=("learning_rate",),
@@ -60,11 +59,8 @@ class Hadamard(Method):
         """Create one pair of vectors per adapted layer, and copies of the normalisations after the attention.
 
         Raises:
-            CapacityError: more layers than the model has, or a share of the steps that leaves one stage out.
+            CapacityError: more layers than the model has.
         """
-        if not 0 < self.settings["head_share"] < 1:
-            share = self.settings["head_share"]
-            raise CapacityError(f"hadamard: head_share {share!r} is not valid. Valid: a number between 0 and 1", "head_share", ())
         count = self.rank_within("layers", len(self.sites), "the model's layers")
         self.sites = self.sites[-count:] if self.settings["which"] == "top" else self.sites[:count]
         self.before_output = self.settings["placement"] == "before_output"

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from search_spaces.errors import CapacityError
 from trainers.adapters.sensitivity import SETTINGS, SensitivityAllocation
 from trainers.api import MethodCard, Setting
 
@@ -35,7 +34,9 @@ class Lora2(SensitivityAllocation):
         capacity=("inner", "rank"),
         capacity_defaults={"rank": 8},
         settings={
-            "target_ratio": Setting(0.3125, doc="entries of E at the end over those at the start; median of the published GLUE scripts"),
+            "target_ratio": Setting(
+                0.3125, above=0, at_most=1, doc="entries of E at the end over those at the start; median of the published GLUE scripts"
+            ),
             **SETTINGS,
         },
         default_targets=("q", "k", "v", "o", "gate", "up", "down", "fc1", "fc2"),
@@ -49,12 +50,10 @@ class Lora2(SensitivityAllocation):
         """Create the five factors of each site.
 
         Raises:
-            CapacityError: a rank above the smallest side, or a target ratio outside 0..1.
+            CapacityError: a rank above the smallest side, or shares of the steps that leave none between them.
         """
-        self.check_settings()
+        self.check_shares()
         ratio = self.settings["target_ratio"]
-        if not 0 < ratio <= 1:
-            raise CapacityError(f"lora2: target_ratio {ratio!r} is not valid. Valid: a number above 0, at most 1", "target_ratio")
         smallest = min(min(s.in_features, s.out_features) for s in self.sites)
         side, count = "the smaller side of the smallest adapted matrix", len(self.sites)
         inner, rank = self.rank_within("inner", smallest, side), self.rank_within("rank", smallest, side)

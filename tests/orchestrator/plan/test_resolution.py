@@ -37,7 +37,7 @@ def faults_of(plan_of: PlanOf, *overrides: str) -> dict[str, str]:
         ("methods.thin.rank=four", "methods.thin.rank", "rank=four on tiny"),
         ("methods.double={rank: 65, blocks: [1, 2]}", "methods.double.rank", "larger than the matrix"),
         ("methods.thin.shape=square", "methods.thin.shape", "'square' is not valid. Valid: 'round', 'flat'."),
-        ("methods.thin.depth=deep", "methods.thin.depth", "'deep' is not valid: it should be of the kind of the default, 1"),
+        ("methods.thin.depth=deep", "methods.thin.depth", "'deep' is not valid. Valid: a whole number, such as 1"),
         ("methods.copy={method: thin, rank: [4, 8]}", "methods.copy", "copy (rank=4) is the same as 'thin' there"),
         ("tasks=[readng]", "tasks", "unknown task 'readng'. Did you mean 'reading'?"),
         ("models=[tny]", "models", "unknown model 'tny'. Did you mean 'tiny'?"),

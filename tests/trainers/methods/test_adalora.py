@@ -143,12 +143,12 @@ def test_bad_ranks_are_refused_with_the_limit(base: nn.Module, rank: Any) -> Non
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"init_ratio": 0.5}, "adalora: init_ratio 0.5 is not valid. Valid: a number from 1"),
-        ({"warmup": -0.1}, "adalora: warmup -0.1 is not valid. Valid: a share from 0 to below 1"),
-        ({"interval": 1}, "adalora: interval 1 is not valid. Valid: a share from 0 to below 1"),
+        ({"init_ratio": 0.5}, "adalora: init_ratio 0.5 is not valid. Valid: a number at least 1, such as 1.5"),
+        ({"warmup": -0.1}, "adalora: warmup -0.1 is not valid. Valid: a number at least 0, below 1"),
+        ({"interval": 1}, "adalora: interval 1 is not valid. Valid: a number at least 0, below 1"),
         ({"warmup": 0.6, "final": 0.5}, "adalora: warmup 0.6 and final 0.5 leave no step between them. Valid: a sum below 1"),
-        ({"beta2": 1.0}, "adalora: beta2 1.0 is not valid. Valid: a number between 0 and 1"),
-        ({"orthogonality": -1.0}, "adalora: orthogonality -1.0 is not valid. Valid: a number from 0"),
+        ({"beta2": 1.0}, "adalora: beta2 1.0 is not valid. Valid: a number above 0, below 1"),
+        ({"orthogonality": -1.0}, "adalora: orthogonality -1.0 is not valid. Valid: a number at least 0"),
     ],
 )
 def test_bad_settings_are_refused(base: nn.Module, settings: dict[str, Any], message: str) -> None:

@@ -156,8 +156,8 @@ def test_starts_in_the_published_ranges() -> None:
     ("capacity", "values", "message"),
     [
         ({"rank": 5}, {}, r"dora_rank: rank 5 is not valid. Valid: a whole number from 1 to 4 \(init_ratio 1.5 times it is at most 6"),
-        ({"rank": 2}, {"beta": 1.0}, "dora_rank: beta 1.0 is not valid. Valid: a number from 0 to below 1"),
-        ({"rank": 2}, {"variance": -0.1}, "dora_rank: variance -0.1 is not valid. Valid: a number from 0"),
+        ({"rank": 2}, {"beta": 1.0}, "dora_rank: beta 1.0 is not valid. Valid: a number at least 0, below 1"),
+        ({"rank": 2}, {"variance": -0.1}, "dora_rank: variance -0.1 is not valid. Valid: a number at least 0"),
         ({"rank": 2}, {"final": 0.9}, "dora_rank: warmup 0.15 and final 0.9 leave no step between them"),
     ],
 )

@@ -140,7 +140,7 @@ def test_bad_numbers_of_layers_are_refused(layers: Any) -> None:
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.5])
 def test_a_share_that_leaves_a_stage_out_is_refused(share: float) -> None:
-    with pytest.raises(CapacityError, match="hadamard: head_share .* is not valid. Valid: a number between 0 and 1"):
+    with pytest.raises(CapacityError, match="hadamard: head_share .* is not valid. Valid: a number above 0, below 1"):
         with attached(micro("micro-bert"), HADAMARD, (), capacity={"layers": 1}, settings={"head_share": share}):
             pass
 

@@ -138,7 +138,7 @@ def test_counts_of_the_paper(inner: int, published: int) -> None:
         ({"inner": 2, "rank": 7}, {}, r"lora2: rank 7 is not valid. Valid: a whole number from 1 to 6 \(the smaller side"),
         ({"inner": 2, "rank": 2}, {"target_ratio": 0.0}, "lora2: target_ratio 0.0 is not valid. Valid: a number above 0, at most 1"),
         ({"inner": 2, "rank": 2}, {"target_ratio": 1.5}, "lora2: target_ratio 1.5 is not valid. Valid: a number above 0, at most 1"),
-        ({"inner": 2, "rank": 2}, {"beta1": 0}, "lora2: beta1 0 is not valid. Valid: a number between 0 and 1"),
+        ({"inner": 2, "rank": 2}, {"beta1": 0}, "lora2: beta1 0 is not valid. Valid: a number above 0, below 1"),
     ],
 )
 def test_bad_values_are_refused(capacity: dict[str, Any], values: dict[str, Any], message: str) -> None:
