@@ -10,7 +10,8 @@ from orchestrator.cells import Capacity, frozen_capacity
 from search_spaces.budgets import BudgetsSection
 from search_spaces.capacity import Fit, Ladder
 from search_spaces.trial import Scalar
-from trainers.api import Counts, MethodCard
+from trainers.api import MethodCard
+from trainers.results import Counts
 
 BUDGET = "budget"
 """Stands in the capacity of a cell that is refused because its method has no size for the budget."""

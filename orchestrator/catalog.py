@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from search_spaces.trial import DataRef, ModelRef, Scalar
-from trainers.api import Count, MethodCard, OptimizerCard, TaskCard
+from trainers.api import MethodCard, OptimizerCard, TaskCard
+from trainers.results import Count
 
 
 class InstalledCatalog:

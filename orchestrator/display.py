@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from search_spaces.trial import BASE, Phase, Trial
-from trainers.api import Outcome, Progress
+from trainers.results import Outcome, Progress
 
 
 class SweepDisplay:

@@ -19,7 +19,7 @@ from search_spaces.errors import Fault
 from search_spaces.loading import Reading, read_spec
 from search_spaces.spec import SweepSpec
 from search_spaces.trial import TRIAL_FORMAT, Trial, digest
-from trainers.api import Counts, Outcome
+from trainers.results import Counts, Outcome
 
 __all__ = ["Catalog", "Cell", "Plan", "Refusal", "load_plan", "make_plan"]
 

@@ -16,7 +16,7 @@ from orchestrator.tracking.records import RunReader, RunRecord
 from search_spaces.errors import TrackingError
 from search_spaces.sections import DEFAULT_OPTIMIZER
 from search_spaces.trial import Phase, Scalar, Trial
-from trainers.api import Counts, Status
+from trainers.results import Counts, Status
 
 
 class _Part(BaseModel):

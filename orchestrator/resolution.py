@@ -26,7 +26,8 @@ from search_spaces.faults import join
 from search_spaces.sections import DEFAULT_OPTIMIZER, TrainingSection
 from search_spaces.spec import SweepSpec
 from search_spaces.trial import DataRef, ModelRef, Scalar
-from trainers.api import Count, Counts, Form, MethodCard, OptimizerCard, TaskCard
+from trainers.api import Form, MethodCard, OptimizerCard, TaskCard
+from trainers.results import Count, Counts
 
 
 class Catalog(Protocol):

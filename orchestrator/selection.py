@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from search_spaces.domains import Value
 from search_spaces.trial import Scalar
-from trainers.api import Status
+from trainers.results import Status
 
 Point = Mapping[str, Value]
 

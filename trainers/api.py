@@ -1,4 +1,4 @@
-"""The types that methods and tasks implement, and that a finished trial is read by. Free of torch, so that every room may read it."""
+"""The types that methods, optimisers and tasks implement or declare. Free of torch, so that every room may read them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
-
 from search_spaces.errors import NotApplicableError
-from search_spaces.trial import Frozen, Scalar, Trial
+from search_spaces.trial import Scalar
 
 Row = Mapping[str, Any]
 """One row of a data set, in the field names of the hub's version."""
@@ -294,121 +292,3 @@ class Task(ABC):
     @abstractmethod
     def embedded(self, split: Literal["train", "test"], count: int, seed: int) -> list[dict[str, Any]]:
         """Write `count` rows in the hub's schema, deterministically in (split, seed), no passage shared between the splits."""
-
-
-# -------------------------------------------------------------------------------------------------------------- outcomes
-
-Status = Literal["finished", "diverged", "out_of_memory", "error", "pruned"]
-
-
-class Counts(Frozen):
-    """Parameters of an adapter."""
-
-    peak: int
-    """Trainable at any time during training, head excluded."""
-    stored: int
-    """Written to disk, head excluded."""
-    head: int = 0
-    """Trainable in the classification head."""
-
-    @property
-    def trainable(self) -> int:
-        """Trainable in all: the adapter's peak and the head."""
-        return self.peak + self.head
-
-
-@dataclass(frozen=True)
-class Count:
-    """How large an adapter is, and what it acts on."""
-
-    counts: Counts
-    parts: dict[str, int] = field(default_factory=dict)
-    """Trainable parameters by group: the method's own, `extras` for norms and biases, `head` for the classification head."""
-    bytes: int = 0
-    """Size of the stored adapter's tensors, head excluded: fp32 values, indices as they are."""
-    roles: tuple[str, ...] = ()
-    """Roles of the matrices that the method acts on."""
-
-
-class Usage(Frozen):
-    """What a trial consumed of the common budget."""
-
-    steps: int = 0
-    examples: int = 0
-    text_tokens: int = 0
-    """Tokens of text that were forwarded in training, padding and virtual tokens left out."""
-    target_tokens: int = 0
-    virtual_tokens: int = 0
-    """Tokens that a method puts before the text, in training."""
-    evaluations: int = 0
-    test_reads: int = 0
-
-
-class Profile(Frozen):
-    """What a trial cost."""
-
-    seconds_per_step: float | None = None
-    """Median over the optimiser steps, the first left out where there are more."""
-    train_seconds: float = 0.0
-    """Time in training steps and evaluations."""
-    wall_seconds: float = 0.0
-    """Time from the trial's hand-out to its Outcome on disk."""
-    peak_bytes: int | None = None
-    """Peak of device memory; on CPU, of the process's resident set."""
-    flops: float | None = None
-    """Floating-point operations of one forward and backward pass over the first batch."""
-    macs: float | None = None
-    adapter_bytes: int | None = None
-    """Size of the stored adapter."""
-
-
-class Outcome(Frozen):
-    """All that a trial leaves: also of one that diverged, ran out of memory or failed."""
-
-    trial_id: str
-    attempt: str
-    """Names this execution; a trial that is run twice keeps the Outcome that was written first."""
-    status: Status
-    started: float
-    """Unix time in seconds."""
-    ended: float
-    metrics: dict[str, float] = Field(default_factory=dict)
-    """Final values: `selection/<metric>`, `selection/loss`, and in the report phase `test/<metric>`."""
-    curves: dict[str, list[tuple[int, float]]] = Field(default_factory=dict)
-    """(step, value) pairs of `train/loss`, `train/learning_rate`, `selection/<metric>`, ...; no NaN: a diverged curve ends before it."""
-    best_step: int | None = None
-    """Step whose adapter state was kept by the checkpoint rule."""
-    counts: Counts | None = None
-    usage: Usage = Usage()
-    profile: Profile = Profile()
-    data_digests: dict[str, str] = Field(default_factory=dict)
-    """Digests of what was actually read: `train`, `selection`, `order` and, in the report phase, `test`."""
-    environment: dict[str, Any] = Field(default_factory=dict)
-    """Versions, hardware class, threads, workers, precision; `environment_digest` hashes what can change numbers."""
-    environment_digest: str = ""
-    error: str | None = None
-    """What went wrong, with the last lines of the traceback where there is one."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One hand-out of a trial to a worker."""
-
-    trial: Trial
-    attempt: str
-    storage: str
-    """The sweep's folder."""
-    time_limit: float | None = None
-    """Seconds."""
-    deepspeed: tuple[tuple[str, Any], ...] = ()
-    """DeepSpeed settings that do not change what is trained."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """A sign of life from a running trial."""
-
-    trial_id: str
-    step: int
-    steps: int
-    loss: float | None = None

@@ -13,8 +13,8 @@ from trainers.adapters.attach import AdaptedModel, attached
 from trainers.adapters.copies import has_head
 from trainers.adapters.method import Method
 from trainers.adapters.storing import HEAD, adapter_state
-from trainers.api import Count, Counts
 from trainers.registry import method_type
+from trainers.results import Count, Counts
 from trainers.shapes import shapes
 
 EXTRAS_PART, HEAD_PART = "extras", "head"

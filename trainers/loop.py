@@ -14,7 +14,7 @@ from torch import Tensor
 
 from search_spaces.trial import Training
 from trainers.adapters.attach import AdaptedModel
-from trainers.api import Prediction, Progress, Task, Usage
+from trainers.api import Prediction, Task
 from trainers.batches import Batch, LabelBatch
 from trainers.batching import chunks, collated
 from trainers.checkpoint import read_checkpoint, write_checkpoint
@@ -24,6 +24,7 @@ from trainers.evaluate import Evaluation, evaluate
 from trainers.meter import Meter
 from trainers.models import BaseModel
 from trainers.optimizer import NotFinite
+from trainers.results import Progress, Usage
 
 CHECKPOINT_SECONDS = 60.0
 """Shortest time between two checkpoints of a running trial."""

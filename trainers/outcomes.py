@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from search_spaces.errors import StorageError
 from search_spaces.trial import Trial
-from trainers.api import Outcome
+from trainers.results import Outcome
 
 CHECKSUMS = "SHA256SUMS"
 FULL = (errno.ENOSPC, errno.EDQUOT)

@@ -34,7 +34,7 @@ from trainers.adapters.attach import AdaptedModel, attached
 from trainers.adapters.snapshot import fingerprint
 from trainers.adapters.untuned import Untuned
 from trainers.adapters.virtual_tokens import positions
-from trainers.api import Counts, Example, Job, Outcome, Prediction, Profile, Progress, Status, Usage
+from trainers.api import Example, Prediction
 from trainers.checkpoint import remove_checkpoint
 from trainers.counting import measured
 from trainers.engine import process_group
@@ -43,6 +43,7 @@ from trainers.loop import Diverged, TimeLimit, TrainingRun
 from trainers.meter import Meter, environment, peak_bytes
 from trainers.models import BaseModel
 from trainers.outcomes import FULL, OutcomeStore, storage_error
+from trainers.results import Counts, Job, Outcome, Profile, Progress, Status, Usage
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from typing import Any
 from orchestrator.cells import Cell, cell_of, row_name
 from search_spaces.sections import DEFAULT_OPTIMIZER
 from search_spaces.trial import Training, Trial
-from trainers.api import Counts, Status, Usage
+from trainers.results import Counts, Status, Usage
 
 HYPERPARAMETERS = (
     "learning_rate",

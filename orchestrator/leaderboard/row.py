@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from search_spaces.trial import Frozen, Scalar
-from trainers.api import Counts
+from trainers.results import Counts
 
 Interval = tuple[float, float]
 

@@ -14,7 +14,7 @@ from orchestrator.leaderboard.row import FailedRun, MetricScore, Row, TaskScore
 from orchestrator.recorded import PlannedTrial, RecordedSweep
 from orchestrator.tracking.records import RunRecord
 from search_spaces.trial import BASE
-from trainers.api import Counts
+from trainers.results import Counts
 
 NO_SCORE = frozenset({"loss"})
 """Test metrics that are not scores in 0..1."""

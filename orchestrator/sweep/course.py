@@ -12,8 +12,8 @@ from typing import Protocol
 
 from search_spaces.errors import StorageError
 from search_spaces.trial import Trial
-from trainers.api import Outcome, Status
 from trainers.outcomes import OutcomeStore
+from trainers.results import Outcome, Status
 
 log = logging.getLogger(__name__)
 

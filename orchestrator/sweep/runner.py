@@ -29,8 +29,8 @@ from orchestrator.tracking.records import RunReader
 from search_spaces.errors import StorageError, TrackingError, UnknownNameError
 from search_spaces.loading import dump_spec
 from search_spaces.trial import DataRef, ModelRef, Trial
-from trainers.api import Job, Outcome, Progress
 from trainers.outcomes import OutcomeStore
+from trainers.results import Job, Outcome, Progress
 
 log = logging.getLogger(__name__)
 

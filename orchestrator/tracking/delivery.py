@@ -14,8 +14,8 @@ from orchestrator.tracking.connection import PREFIX, artifact_location, connect,
 from orchestrator.tracking.records import RAN, RunRecord, precedence, record_of
 from search_spaces.errors import StorageError
 from search_spaces.trial import Trial
-from trainers.api import Outcome
 from trainers.outcomes import OutcomeStore
+from trainers.results import Outcome
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

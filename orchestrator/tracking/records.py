@@ -16,7 +16,7 @@ from orchestrator.tracking import schema
 from orchestrator.tracking.connection import PREFIX, connect, exists, readable, search, shown_uri, sweep_experiments
 from search_spaces.errors import TrackingError, UnknownNameError, suggestion
 from search_spaces.trial import Frozen, Trial
-from trainers.api import Counts, Outcome, Profile, Usage
+from trainers.results import Counts, Outcome, Profile, Usage
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

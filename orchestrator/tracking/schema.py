@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from orchestrator.tracking.connection import shown_uri
 from search_spaces.trial import Trial
-from trainers.api import Outcome
+from trainers.results import Outcome
 
 KIND, TRIAL, SWEEP, DIGEST = "fairsweep.kind", "fairsweep.trial", "fairsweep.sweep", "fairsweep.digest"
 STATUS, ERROR, ENVIRONMENT = "fairsweep.status", "fairsweep.error", "fairsweep.environment"

@@ -11,8 +11,8 @@ from mlflow import MlflowClient
 
 from orchestrator.tracking.connection import connect
 from search_spaces.trial import Trial
-from trainers.api import Counts, Outcome, Profile, Usage
 from trainers.outcomes import OutcomeStore
+from trainers.results import Counts, Outcome, Profile, Usage
 
 TRIAL: dict[str, Any] = {
     "phase": "select",

@@ -16,7 +16,8 @@ from orchestrator.tracking.records import RunRecord
 from search_spaces.errors import NotApplicableError
 from search_spaces.spec import SweepSpec
 from search_spaces.trial import DataRef, ModelRef, Scalar, Trial
-from trainers.api import Count, Counts, HubSource, MethodCard, OptimizerCard, Outcome, TaskCard
+from trainers.api import HubSource, MethodCard, OptimizerCard, TaskCard
+from trainers.results import Count, Counts, Outcome
 
 SWEEP = """
 name: small

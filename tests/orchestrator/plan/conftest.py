@@ -12,7 +12,8 @@ import pytest
 from orchestrator.plan import Plan, load_plan
 from search_spaces.errors import CapacityError, DataError, ModelError, NotApplicableError, UnknownNameError
 from search_spaces.trial import DataRef, ModelRef, Scalar
-from trainers.api import Count, Counts, HubSource, MethodCard, OptimizerCard, Setting, TaskCard
+from trainers.api import HubSource, MethodCard, OptimizerCard, Setting, TaskCard
+from trainers.results import Count, Counts
 
 SWEEP = """
 name: small

@@ -12,7 +12,7 @@ import pytest
 from orchestrator.cells import Cell
 from orchestrator.plan import Plan
 from search_spaces.errors import CapacityError, SpecError
-from trainers.api import Count, Counts
+from trainers.results import Count, Counts
 
 PlanOf = Callable[..., Plan]
 THIN = "methods={thin: {}}"

@@ -12,7 +12,7 @@ import pytest
 from orchestrator.fairness import Certificate, Entry, certify
 from orchestrator.plan import Plan
 from search_spaces.trial import Trial
-from trainers.api import Counts, Usage
+from trainers.results import Counts, Usage
 
 PlanOf = Callable[..., Plan]
 Tamper = Callable[[Entry], Entry | None]

@@ -15,7 +15,7 @@ from orchestrator.plan import Plan, load_plan, make_plan
 from search_spaces.errors import SpecError
 from search_spaces.loading import load_spec
 from search_spaces.trial import Trial
-from trainers.api import Outcome
+from trainers.results import Outcome
 
 PlanOf = Callable[..., Plan]
 

@@ -7,8 +7,8 @@ import pytest
 
 from orchestrator.sweep.course import HAND_OUTS, Course
 from search_spaces.trial import Trial
-from trainers.api import Outcome
 from trainers.outcomes import OutcomeStore
+from trainers.results import Outcome
 
 Trials = Callable[..., Trial]
 Outcomes = Callable[..., Outcome]

@@ -11,8 +11,8 @@ from orchestrator.catalog import InstalledCatalog
 from orchestrator.plan import Plan, load_plan
 from search_spaces.errors import SpecError
 from search_spaces.trial import Trial
-from trainers.api import Job, Outcome
 from trainers.outcomes import OutcomeStore
+from trainers.results import Job, Outcome
 from trainers.worker import Worker
 
 SWEEP = """

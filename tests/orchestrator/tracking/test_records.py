@@ -16,8 +16,8 @@ from orchestrator.tracking.delivery import Tracker
 from orchestrator.tracking.records import RunReader
 from search_spaces.errors import TrackingError, UnknownNameError
 from search_spaces.trial import Trial
-from trainers.api import Outcome
 from trainers.outcomes import OutcomeStore
+from trainers.results import Outcome
 
 Add = Callable[..., str]
 

@@ -8,8 +8,8 @@ import pytest
 
 from search_spaces.trial import Checkpointing, MethodRef, ModelRef, Training, Trial
 from trainers import data, registry
-from trainers.api import Job, Outcome
 from trainers.outcomes import OutcomeStore
+from trainers.results import Job, Outcome
 from trainers.worker import Worker
 
 TRAINING: dict[str, Any] = {

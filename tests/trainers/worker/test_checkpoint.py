@@ -7,8 +7,8 @@ import pytest
 
 from search_spaces.trial import Trial
 from trainers import loop
-from trainers.api import Job, Outcome, Progress
 from trainers.outcomes import OutcomeStore
+from trainers.results import Job, Outcome, Progress
 from trainers.worker import Worker
 
 Trials = Callable[..., Trial]

@@ -16,13 +16,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from search_spaces.trial import BASE, ModelRef, Training, Trial
 from trainers import loop, models, registry
 from trainers.adapters.attach import attached
-from trainers.api import Job, Outcome, Progress
 from trainers.batches import LabelBatch, label_losses
 from trainers.batching import make_label_batch
 from trainers.data import LabelledText, resolve
 from trainers.engine import Engine
 from trainers.evaluate import evaluate
 from trainers.outcomes import OutcomeStore
+from trainers.results import Job, Outcome, Progress
 from trainers.schedules import learning_rate_factor
 from trainers.worker import Worker
 

@@ -15,8 +15,8 @@ from search_spaces.errors import StorageError
 from search_spaces.trial import BASE, ModelRef, Trial
 from trainers import registry
 from trainers.adapters.snapshot import fingerprint
-from trainers.api import Job, Outcome, Progress
 from trainers.outcomes import OutcomeStore
+from trainers.results import Job, Outcome, Progress
 from trainers.worker import Worker
 
 Trials = Callable[..., Trial]
