@@ -49,7 +49,9 @@ class Setting:
             return ", ".join(map(repr, self.choices))
         limits = {"above": self.above, "at least": self.at_least, "below": self.below, "at most": self.at_most}
         bounds = ", ".join(f"{word} {limit:g}" for word, limit in limits.items() if limit is not None)
-        kind = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", list: "a list"}[type(self.default)]
+        kind = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", list: "a list"}.get(
+            type(self.default), "a value"
+        )
         return f"{kind}{' ' + bounds if bounds else ''}, such as {self.default!r}"
 
     def _takes(self, value: Any) -> bool:

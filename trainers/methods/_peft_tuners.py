@@ -6,19 +6,16 @@ Left out of every entry are dropout, regulariser weights, `modules_to_save`, `ta
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from trainers.adapters.copies import NORMS
+from trainers.methods import _peft_parts
+from trainers.methods._peft_parts import Parts, Sides
 
 ANY: tuple[Any, ...] = ()
 """Choices of a setting that takes any value of its default's type."""
-Kind = Literal["trained", "frozen", "index"]
-Parts = list[tuple[str, int, Kind]]
-"""(HF PEFT's name, number of values, whether they are trained, stored but frozen, or stored indices)"""
-Sides = Sequence[tuple[int, int]]
-"""(in_features, out_features) of each adapted matrix; in_features counts a bias as one more."""
 
 
 @dataclass(frozen=True)
@@ -54,31 +51,6 @@ class Tuner:
     """What the tuner stores, for counting; only of tuners whose construction needs the base's weights."""
 
 
-def _adamss(options: Mapping[str, Any], sides: Sides) -> Parts:
-    """A (k, r) for each of K subspaces, B (o, k), and the frozen basis (r, i); a subspace of fewer than k rows has less."""
-    rank, spaces, width = options["subspace_rank"], options["num_subspaces"], options["r"]
-    basis = [min(width, i, o) for i, o in sides]
-    return [
-        ("adamss_A", sum(min(spaces, o) * rank * r for (_, o), r in zip(sides, basis, strict=True)), "trained"),
-        ("adamss_B", sum(o * rank for _, o in sides), "trained"),
-        ("adamss_newB", sum(i * r for (i, _), r in zip(sides, basis, strict=True)), "frozen"),
-    ]
-
-
-def _frod(options: Mapping[str, Any], sides: Sides) -> Parts:
-    rotations = sum(max(1, min(int(i * i * options["sparse_rate"]), i * i - i)) for i, _ in sides)
-    return [("frod_lambda_l", sum(i for i, _ in sides), "trained"), ("frod_lambda_s_values", rotations, "trained")]
-
-
-def _shira(options: Mapping[str, Any], sides: Sides) -> Parts:
-    values = sum(options["r"] * (i + o) for i, o in sides)
-    return [("shira_weight", values, "trained"), ("shira_indices", 2 * values, "index")]
-
-
-def _unilora(options: Mapping[str, Any], sides: Sides) -> Parts:
-    return [("unilora_theta_d", options["theta_d_length"], "trained")]
-
-
 _ROTATION = {"use_cayley_neumann": (True, False), "num_cayley_neumann_terms": ANY}
 _UNSAVED = {"save_projection": False}
 
@@ -101,7 +73,7 @@ TUNERS: Mapping[str, Tuner] = {
         capacity=("subspace_rank",),
         settings={"r": ANY, "num_subspaces": ANY},
         trains_at_start=("adamss_B.*",),
-        parts=_adamss,
+        parts=_peft_parts.adamss,
     ),
     "adaption_prompt": Tuner(
         "prompt",
@@ -161,7 +133,7 @@ TUNERS: Mapping[str, Tuner] = {
         fixed={**_UNSAVED, "progressbar": False},
         seed="projection_prng_key",
         dropout="frod_dropout",
-        parts=_frod,
+        parts=_peft_parts.frod,
     ),
     "glora": Tuner(
         "low-rank",
@@ -303,7 +275,7 @@ TUNERS: Mapping[str, Tuner] = {
     "road": Tuner(
         "scaling", "arXiv 2409.00119", draws=False, capacity=(), settings={"variant": ("road_1", "road_2", "road_4"), "group_size": ANY}
     ),
-    "shira": Tuner("sparse", "arXiv 2406.13175", seed="random_seed", within_side=True, parts=_shira),
+    "shira": Tuner("sparse", "arXiv 2406.13175", seed="random_seed", within_side=True, parts=_peft_parts.shira),
     "supertuning": Tuner("sparse", "arXiv 2607.09287", draws=False, capacity=("sparsity",), settings={"select_top": (True, False)}),
     "tinylora": Tuner(
         "low-rank",
@@ -323,7 +295,7 @@ TUNERS: Mapping[str, Tuner] = {
         seed="proj_seed",
         dropout="unilora_dropout",
         starts_as="near",
-        parts=_unilora,
+        parts=_peft_parts.unilora,
     ),
     "vblora": Tuner(
         "low-rank",
