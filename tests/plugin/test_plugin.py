@@ -7,11 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import ClassVar
 
 import pytest
 
 from trainers.adapters.method import Method
-from trainers.testing import MethodCase, MethodSuite
+from trainers.testing import EncoderMethodSuite, MethodSuite
 
 HERE = Path(__file__).parent
 FILE = HERE / "fairsweep_shared_down" / "shared_down.py"
@@ -38,13 +39,14 @@ def implementation() -> type[Method]:
 
 
 class TestSharedDown(MethodSuite):
-    @pytest.fixture(scope="class")
-    def kind(self) -> type[Method]:
-        return implementation()
+    method = implementation()
+    capacity: ClassVar[dict[str, int]] = {"rank": 2}
+    formula = 2 * 16 + 4 * 2 * 16
 
-    @pytest.fixture(params=["micro-llama", "micro-bert"])
-    def case(self, request: pytest.FixtureRequest, kind: type[Method]) -> MethodCase:
-        return MethodCase(kind, {"rank": 2}, model=request.param, formula=2 * 16 + 4 * 2 * 16)
+
+class TestSharedDownOnAnEncoder(EncoderMethodSuite):
+    method = implementation()
+    capacity: ClassVar[dict[str, int]] = {"rank": 2}
 
 
 def test_contributing_shows_this_very_file() -> None:

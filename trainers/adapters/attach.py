@@ -212,9 +212,10 @@ def attached(
     counting = is_meta(base)
     try:
         base.requires_grad_(False)
+        pristine = loaded
         if num_labels is not None:
             size_head(base, num_labels)
-        pristine = Snapshot(base)
+            pristine = Snapshot(base)
         generator = None if counting else torch.Generator().manual_seed(init_seed)
         roles = method_type.roles(targets, checked_settings(method_type.card, settings), roles_of(base))
         extra_names = extra_parameters(base, also_train)

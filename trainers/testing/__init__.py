@@ -6,6 +6,10 @@ A package subclasses the suites in its own tests:
         method = "my-method"
         capacity = {"rank": 2}
 
+    class TestMyMethodOnAnEncoder(EncoderMethodSuite):
+        method = "my-method"
+        capacity = {"rank": 2}
+
     class TestMyTask(TaskSuite):
         task = "my-task"
 
@@ -13,8 +17,8 @@ and compares a method with its formula by `assert_trains_like`.
 """
 
 from trainers.testing.cases import MethodCase
-from trainers.testing.methods import MethodSuite
+from trainers.testing.methods import EncoderMethodSuite, MethodSuite
 from trainers.testing.oracle import assert_trains_like, dense_reference
 from trainers.testing.tasks import TaskSuite
 
-__all__ = ["MethodCase", "MethodSuite", "TaskSuite", "assert_trains_like", "dense_reference"]
+__all__ = ["EncoderMethodSuite", "MethodCase", "MethodSuite", "TaskSuite", "assert_trains_like", "dense_reference"]

@@ -43,8 +43,10 @@ EXACT, NEAR, BF16 = 2e-6, 0.05, 0.03
 in bf16, beyond what its own rounding explains."""
 
 
-class MethodSuite:
-    """Tests of one method; set the class attributes, or override the fixture `case` to run it over several."""
+class EncoderMethodSuite:
+    """Tests of one method on an encoder; set the class attributes, or override the fixture `case` to run it over several."""
+
+    model: ClassVar[str] = "micro-bert"
 
     method: ClassVar[str | type[Method]]
     capacity: ClassVar[Mapping[str, Any]] = {}
@@ -55,7 +57,7 @@ class MethodSuite:
     @pytest.fixture
     def case(self) -> MethodCase:
         """The method under test."""
-        return MethodCase(self.method, self.capacity, self.settings, self.targets, formula=self.formula)
+        return MethodCase(self.method, self.capacity, self.settings, self.targets, self.model, self.formula)
 
     def test_starts_as_declared(self, case: MethodCase) -> None:
         """The output before the first step is the base's, near it, or another one, as the card says."""
@@ -198,24 +200,6 @@ class MethodSuite:
         assert structure(base) == before
         assert not any(p.requires_grad or p.grad is not None for p in base.parameters())
 
-    def test_generates_with_a_cache(self, case: MethodCase) -> None:
-        """Token by token over a cache, with padding on the left, gives the logits of one full forward pass."""
-        if not writes_text(case):
-            pytest.skip("an encoder does not generate")
-        (ids, mask), start = batch(padding=2), 5
-        with attached_case(case, resident(case.model)) as model:
-            disturb(model)
-            wanted = logits_of(model, ids, mask)[:, start - 1 :]
-            virtual = mask.new_ones(len(mask), model.method.virtual_tokens())
-            with model.evaluating():
-                output = model(ids[:, :start], mask[:, :start], use_cache=True, logits_to_keep=1)
-                steps = [output.logits]
-                for end in range(start + 1, ids.shape[1] + 1):
-                    seen = torch.cat([virtual, mask[:, :end]], 1)
-                    output = model(ids[:, end - 1 : end], seen, past_key_values=output.past_key_values, use_cache=True)
-                    steps.append(output.logits)
-        assert relative(torch.cat(steps, 1), wanted) <= 10 * EXACT
-
     def test_padding_is_not_read(self, case: MethodCase) -> None:
         """A text has the same output beside a longer one, padded, as alone: on the left in language models, on the right in encoders."""
         ids, mask = batch()
@@ -227,20 +211,6 @@ class MethodSuite:
             mask[0, slice(None, pads) if causal else slice(-pads, None)] = 0
             padded = logits_of(model, ids, mask)[:1]
         assert relative(padded[:, pads:] if causal else padded, alone) <= 10 * EXACT
-
-    def test_rows_and_later_tokens_do_not_interfere(self, case: MethodCase) -> None:
-        """A token's output depends neither on later tokens nor on the other rows of the batch."""
-        if not writes_text(case):
-            pytest.skip("an encoder reads all tokens")
-        ids, mask = batch()
-        changed = ids.clone()
-        changed[0, 5:] = (changed[0, 5:] + 1) % 256
-        changed[1] = (changed[1] + 1) % 256
-        with attached_case(case, resident(case.model)) as model:
-            disturb(model)
-            first, second = logits_of(model, ids, mask), logits_of(model, changed, mask)
-        assert relative(second[0, :5], first[0, :5]) <= EXACT
-        assert relative(second[0, 5:], first[0, 5:]) > NEAR
 
     def test_keeps_fp32_on_a_bf16_base(self, case: MethodCase) -> None:
         """On a base in bf16 the adapter's parameters are fp32, the output is bf16, and training gives numbers."""
@@ -266,3 +236,37 @@ class MethodSuite:
         with torch.no_grad():
             alone = [base(input_ids=ids, attention_mask=mask).logits for base in (rounded, exact)]
         assert relative(given, wanted) <= BF16 + 3 * relative(*alone)
+
+
+class MethodSuite(EncoderMethodSuite):
+    """Tests of one method on a causal language model: the same, and what only a model that writes can show."""
+
+    model: ClassVar[str] = "micro-llama"
+
+    def test_generates_with_a_cache(self, case: MethodCase) -> None:
+        """Token by token over a cache, with padding on the left, gives the logits of one full forward pass."""
+        (ids, mask), start = batch(padding=2), 5
+        with attached_case(case, resident(case.model)) as model:
+            disturb(model)
+            wanted = logits_of(model, ids, mask)[:, start - 1 :]
+            virtual = mask.new_ones(len(mask), model.method.virtual_tokens())
+            with model.evaluating():
+                output = model(ids[:, :start], mask[:, :start], use_cache=True, logits_to_keep=1)
+                steps = [output.logits]
+                for end in range(start + 1, ids.shape[1] + 1):
+                    seen = torch.cat([virtual, mask[:, :end]], 1)
+                    output = model(ids[:, end - 1 : end], seen, past_key_values=output.past_key_values, use_cache=True)
+                    steps.append(output.logits)
+        assert relative(torch.cat(steps, 1), wanted) <= 10 * EXACT
+
+    def test_rows_and_later_tokens_do_not_interfere(self, case: MethodCase) -> None:
+        """A token's output depends neither on later tokens nor on the other rows of the batch."""
+        ids, mask = batch()
+        changed = ids.clone()
+        changed[0, 5:] = (changed[0, 5:] + 1) % 256
+        changed[1] = (changed[1] + 1) % 256
+        with attached_case(case, resident(case.model)) as model:
+            disturb(model)
+            first, second = logits_of(model, ids, mask), logits_of(model, changed, mask)
+        assert relative(second[0, :5], first[0, :5]) <= EXACT
+        assert relative(second[0, 5:], first[0, 5:]) > NEAR

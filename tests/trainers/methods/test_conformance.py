@@ -11,7 +11,7 @@ from search_spaces.trial import ModelRef
 from trainers import registry
 from trainers.adapters.attach import attached
 from trainers.models import load
-from trainers.testing import MethodCase, MethodSuite
+from trainers.testing import EncoderMethodSuite, MethodCase, MethodSuite
 
 CAPACITY: Mapping[str, Any] = {"block_size": 4, "boft_block_size": 4, "oft_block_size": 4, "sparse_rate": 0.05, "sparsity": 0.9}
 """Values that fit the micro models' matrices, for keys that do not take 2."""
@@ -71,7 +71,7 @@ class TestEveryMethodOnALanguageModel(MethodSuite):
         return case_of(request.param)
 
 
-class TestEveryMethodOnAnEncoder(MethodSuite):
+class TestEveryMethodOnAnEncoder(EncoderMethodSuite):
     @pytest.fixture(params=accepted("micro-bert", *registry.method_names()))
     def case(self, request: pytest.FixtureRequest) -> MethodCase:
         return case_of(request.param, "micro-bert")

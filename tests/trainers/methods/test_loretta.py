@@ -20,7 +20,7 @@ from trainers.adapters.tensor_shapes import largest_rank
 from trainers.counting import count_on
 from trainers.models import load
 from trainers.registry import method_type
-from trainers.testing import MethodCase, MethodSuite
+from trainers.testing import EncoderMethodSuite, MethodCase
 from trainers.testing.oracle import Parameters, Reference, assert_trains_like, batch, dense_reference, disturb
 
 REP, ADP = method_type("loretta_rep"), method_type("loretta_adp")
@@ -213,7 +213,7 @@ def test_a_classifier_as_tensor_train_trains_like_its_formula(kind: Any) -> None
         assert model.head.names == ("classifier.dense.bias", "classifier.out_proj.weight", "classifier.out_proj.bias")
 
 
-class TestAClassifierAsTensorTrain(MethodSuite):
+class TestAClassifierAsTensorTrain(EncoderMethodSuite):
     @pytest.fixture(params=["loretta_rep", "loretta_adp"])
     def case(self, request: pytest.FixtureRequest) -> MethodCase:
         return MethodCase(request.param, SMALL, {"classifier": "tt"}, model="micro-bert")
