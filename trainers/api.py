@@ -168,8 +168,7 @@ class OptimizerCard:
             return f"the optimiser {self.name} {self.limit}"
         if penalised and not self.penalties:
             return (
-                f"the method adds a regulariser to the loss, which the optimiser {self.name} does not minimise. "
-                "Fix: train it with another optimiser"
+                f"the method adds a regulariser to the loss, which the optimiser {self.name} does not minimise. Fix: take another optimiser"
             )
         for key, values in self.classes_only.items() if num_labels == 1 else ():
             if (value := (settings or {}).get(key, self.settings[key].default)) in values:

@@ -86,10 +86,15 @@ class Engine:
             steps: optimiser steps of the whole training.
             head: tells whether a parameter's name belongs to the classification head.
             extra: DeepSpeed settings that do not change what is trained.
+
+        Raises:
+            NotApplicableError: an optimiser that does not minimise the method's regulariser.
         """
         process_group()
         self.model, self.training = model, training
         kind = optimizer_type(training.optimizer)
+        if reason := kind.card.refusal("label", penalised=model.method.card.penalised):
+            raise NotApplicableError(reason)
         self.optimizer = kind.build(self._groups(head), training)
         self._stepped: Callable[[], None] = _nothing
         self.optimizer.register_step_pre_hook(_leave_out_frozen)
@@ -173,11 +178,6 @@ class Engine:
                 raise NotApplicableError(f"the optimiser {self.training.optimizer} learns from labels, not from target tokens")
             for row in batch.rows():
                 outputs_BC = row.outputs(self.model)
-                if self.model.penalty() is not None:
-                    raise NotApplicableError(
-                        f"{self.model.method.card.name} adds a regulariser to the loss, which the optimiser {self.training.optimizer} "
-                        "does not minimise. Fix: train it with another optimiser"
-                    )
                 total += float(label_losses(outputs_BC.detach(), row.labels).sum())
                 if not math.isfinite(total):
                     return total

@@ -205,7 +205,7 @@ def test_it_reads_no_hyper_parameter_and_trains_labels_alone() -> None:
     assert Loko.card.refusal("label") == ""
     assert Loko.card.refusal("label", 2, {"noise": "softmax"}) == Loko.card.refusal("label", 1) == ""
     assert "noise: softmax" in Loko.card.refusal("label", 1, {"noise": "softmax"})
-    assert "does not minimise. Fix: train it" in Loko.card.refusal("label", 2, penalised=True)
+    assert "does not minimise. Fix: take another" in Loko.card.refusal("label", 2, penalised=True)
     assert "vocabulary" in Loko.card.refusal("generate") and "Fix:" in Loko.card.refusal("choose")
     with pytest.raises(RuntimeError, match="learns by observe"):
         filter_of(parameter([1.0])).step()
