@@ -6,11 +6,14 @@ Shapes: n size, F frequencies, T rows.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+Direction = Callable[[Tensor], Tensor]
 
 
 class Transform:
@@ -29,12 +32,12 @@ class Transform:
 
     def spectrum(self, x: Tensor) -> Tensor:
         """Return the spectrum (..., F) of x (..., n)."""
-        spectrum: Tensor = _Spectrum.apply(x, self)  # type: ignore[no-untyped-call]
+        spectrum: Tensor = _Adjoint.apply(x, self.analyse, self.synthesise)  # type: ignore[no-untyped-call]
         return spectrum
 
     def signal(self, spectrum: Tensor) -> Tensor:
         """Return x (..., n) from its spectrum (..., F)."""
-        x: Tensor = _Signal.apply(spectrum, self)  # type: ignore[no-untyped-call]
+        x: Tensor = _Adjoint.apply(spectrum, self.synthesise, self.analyse)  # type: ignore[no-untyped-call]
         return x
 
     def analyse(self, x: Tensor) -> Tensor:
@@ -147,28 +150,18 @@ class SharedSpectrum:
         self._source = self._spectrum = None
 
 
-class _Spectrum(torch.autograd.Function):
+class _Adjoint(torch.autograd.Function):
+    """One direction of a transform; the backward pass is its other direction (see `Transform`)."""
+
     @staticmethod
-    def forward(context: Any, x: Tensor, transform: Transform) -> Tensor:
-        context.transform = transform
-        return transform.analyse(x)
+    def forward(context: Any, x: Tensor, there: Direction, back: Direction) -> Tensor:
+        context.back = back
+        return there(x)
 
     @staticmethod
     @once_differentiable
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return context.transform.synthesise(gradient), None
-
-
-class _Signal(torch.autograd.Function):
-    @staticmethod
-    def forward(context: Any, spectrum: Tensor, transform: Transform) -> Tensor:
-        context.transform = transform
-        return transform.synthesise(spectrum)
-
-    @staticmethod
-    @once_differentiable
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return context.transform.analyse(gradient), None
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return context.back(gradient), None, None
 
 
 def _rfft(x: Tensor, size: int) -> Tensor:
