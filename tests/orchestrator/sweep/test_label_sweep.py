@@ -86,10 +86,10 @@ def test_loko_is_refused_with_a_method_that_adds_to_the_loss(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("override", "where", "words"),
     [
-        ("methods.lora-loko.p0=-1.0", "methods.lora-loko.p0", "-1.0 is not valid. Valid: a number above 0."),
-        ("methods.lora-loko.r0=0", "methods.lora-loko.r0", "0 is not valid. Valid: a number above 0."),
-        ("methods.lora-loko.p0=.inf", "methods.lora-loko.p0", "inf is not valid. Valid: a number above 0."),
-        ("methods.lora-loko.forgetting=5", "methods.lora-loko.forgetting", "5 is not valid. Valid: a number at least 0, at most 1."),
+        ("methods.lora-loko.p0=-1.0", "methods.lora-loko.p0", "-1.0 is not valid. Valid: a number above 0, such as"),
+        ("methods.lora-loko.r0=0", "methods.lora-loko.r0", "0 is not valid. Valid: a number above 0, such as"),
+        ("methods.lora-loko.p0=.inf", "methods.lora-loko.p0", "inf is not valid. Valid: a number above 0, such as"),
+        ("methods.lora-loko.forgetting=5", "methods.lora-loko.forgetting", "5 is not valid. Valid: a number at least 0, at most 1"),
         ("data.selection=1", "data.source", "data.selection is 1, and the metrics of stsb need 2 at least. Fix: raise"),
         ("data.test=1", "data.source", "data.test is 1, and the metrics of stsb need 2 at least. Fix: raise"),
     ],

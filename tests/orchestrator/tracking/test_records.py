@@ -176,7 +176,8 @@ def test_a_server_that_is_away_is_told_from_a_refusal(monkeypatch: pytest.Monkey
         RunReader("http://127.0.0.1:9").sweeps()
 
 
-def test_reading_loads_no_torch(uri: str) -> None:
+def test_reading_loads_no_torch(uri: str, store: OutcomeStore, finished: Add) -> None:
+    Tracker(uri, "light", "d").deliver(store, finished())
     code = """
 import sys
 from orchestrator.tracking import deliverer, delivery, records
