@@ -1,4 +1,4 @@
-"""The checkpoint of a running trial: adapter, optimiser, random generators and progress, checksummed, replaced as a whole.
+"""What a checkpoint of a running trial holds: adapter, optimiser, random generators and progress.
 
 It goes on from the very state, so a continued trial ends with the numbers of an undisturbed one.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from search_spaces.errors import StorageError
+from trainers.checkpoint_store import CheckpointStore
 from trainers.operations import Operations
-from trainers.outcomes import verify, write_checksums
 
 if TYPE_CHECKING:
     from trainers.engine import Engine
@@ -27,71 +27,75 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+GROUP = "group"
+"""Key of what is said of the workers that wrote a checkpoint."""
 
-def write_checkpoint(folder: Path, run: TrainingRun, engine: Engine) -> None:
-    """Write the state of a run next to its last checkpoint, then put it in its place; the one before is kept as `<folder>.old`."""
+
+def write_checkpoint(store: CheckpointStore, run: TrainingRun, engine: Engine) -> None:
+    """Save the state of a run; the checkpoint before is kept beside it. All workers call this, the first one writes."""
+    tensors = _tensors(run, engine)
+    if not run.group.leads:
+        return
+    document = asdict(run.state) | {GROUP: _group(run, engine)}
     try:
-        _write(folder, run, engine)
-    except (OSError, SafetensorError) as error:
+        store.save(run.state.step, partial(_write, tensors, document))
+    except (OSError, SafetensorError, StorageError) as error:
         # The trial itself is fine: it only could not be continued from here.
         log.warning("trial %s: no checkpoint at step %d: %s", run.trial_id, run.state.step, error)
 
 
-def _write(folder: Path, run: TrainingRun, engine: Engine) -> None:
-    staging, old = _beside(folder)
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
-    save_file(_tensors(run, engine), staging / "state.safetensors")
-    (staging / "state.json").write_text(json.dumps(asdict(run.state)))
-    write_checksums(staging)
-    if folder.exists():
-        shutil.rmtree(old, ignore_errors=True)
-        folder.rename(old)
-    staging.rename(folder)
+def _write(tensors: dict[str, Tensor], document: dict[str, Any], folder: Path) -> None:
+    save_file(tensors, folder / "state.safetensors")
+    (folder / "state.json").write_text(json.dumps(document))
 
 
-def read_checkpoint(folder: Path, run: TrainingRun, engine: Engine) -> bool:
-    """Put a run back to its newest sound checkpoint.
+def read_checkpoint(store: CheckpointStore, run: TrainingRun, engine: Engine) -> bool:
+    """Put a run back to its newest sound checkpoint. All workers call this; the first one reads, and tells the others.
 
     Returns:
-        False where there is none: the run starts from its beginning.
+        False where there is none, or one of a group of another kind, which drew other numbers: the run starts from its beginning.
     """
-    for candidate in (folder, _beside(folder)[1]):
-        if not candidate.is_dir():
-            continue
-        try:
-            verify(candidate)
-        except StorageError as error:
-            log.warning("trial %s: %s; going on from the checkpoint before", run.trial_id, error)
-            continue
-        _restore(load_file(candidate / "state.safetensors"), json.loads((candidate / "state.json").read_text()), run, engine)
-        log.info("trial %s continues at step %d", run.trial_id, run.state.step)
-        return True
-    return False
+    tensors, document = _read(store) if run.group.leads else (None, None)
+    document = run.group.from_leader(document)
+    if document is None:
+        return False
+    if (wrote := document.pop(GROUP, None)) != (now := _group(run, engine)):
+        log.warning("trial %s starts afresh: its checkpoint was written by %s, and this is %s", run.trial_id, wrote, now)
+        return False
+    _restore(run.group.tensors_from_leader(tensors), document, run, engine)
+    log.info("trial %s continues at step %d", run.trial_id, run.state.step)
+    return True
 
 
-def remove_checkpoint(folder: Path) -> None:
-    """Remove a checkpoint and what stands beside it; fine when there is none."""
-    for path in (folder, *_beside(folder)):
-        shutil.rmtree(path, ignore_errors=True)
+def _read(store: CheckpointStore) -> tuple[dict[str, Tensor] | None, dict[str, Any] | None]:
+    with store.newest() as folder:
+        if folder is None:
+            return None, None
+        return load_file(folder / "state.safetensors"), json.loads((folder / "state.json").read_text())
 
 
-def _beside(folder: Path) -> tuple[Path, Path]:
-    """Return where a checkpoint is written before it is whole, and where the one before it is kept."""
-    return folder.with_name(folder.name + ".part"), folder.with_name(folder.name + ".old")
+def _group(run: TrainingRun, engine: Engine) -> dict[str, int]:
+    return {"workers": run.group.size, "zero_stage": engine.zero_stage}
 
 
 def _tensors(run: TrainingRun, engine: Engine) -> dict[str, Tensor]:
     tensors = {f"adapter.{name}": p.detach().clone() for name, p in run.model.trainable().items()}
     tensors |= {f"kept.{name}": p.clone() for name, p in run.kept.items()}
     tensors |= {f"method.{name}": t.detach().clone() for name, t in run.model.method.training_state().items()}
-    tensors["generator.dropout"] = run.model.dropout.generator.get_state()
-    tensors["generator.global"] = torch.get_rng_state()
+    tensors["generator.dropout"] = _of_workers(run.model.dropout.generator.get_state(), run)
+    tensors["generator.global"] = _of_workers(torch.get_rng_state(), run)
     if parameter_device(run).type == "cuda":
-        tensors["generator.device"] = torch.cuda.get_rng_state(parameter_device(run))
-    for index, values in engine.optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{key}": torch.as_tensor(value).clone() for key, value in values.items()}
+        tensors["generator.device"] = _of_workers(torch.cuda.get_rng_state(parameter_device(run)), run)
+    for index, values in engine.state().items():
+        tensors |= {f"optimizer.{index}.{key}": value for key, value in values.items()}
     return tensors
+
+
+def _of_workers(state: Tensor, run: TrainingRun) -> Tensor:
+    """Return the states of all workers' generators, one a row."""
+    rows = state.new_zeros(run.group.size, len(state))
+    rows[run.group.rank] = state
+    return run.group.sum_(rows)
 
 
 def _restore(tensors: dict[str, Tensor], document: dict[str, Any], run: TrainingRun, engine: Engine) -> None:
@@ -100,10 +104,12 @@ def _restore(tensors: dict[str, Tensor], document: dict[str, Any], run: Training
             parameter.copy_(tensors[f"adapter.{name}"])
     run.model.method.load_training_state({n.removeprefix("method."): t for n, t in tensors.items() if n.startswith("method.")})
     run.kept = {name.removeprefix("kept."): t.to(parameter_device(run)) for name, t in tensors.items() if name.startswith("kept.")}
-    run.model.dropout.generator.set_state(tensors["generator.dropout"])
-    torch.set_rng_state(tensors["generator.global"])
-    if "generator.device" in tensors:
-        torch.cuda.set_rng_state(tensors["generator.device"], parameter_device(run))
+    # A generator takes the whole storage behind a tensor, whatever row of it the tensor is.
+    generators = {n: t[run.group.rank].clone() for n, t in tensors.items() if n.startswith("generator.")}
+    run.model.dropout.generator.set_state(generators["generator.dropout"])
+    torch.set_rng_state(generators["generator.global"])
+    if "generator.device" in generators:
+        torch.cuda.set_rng_state(generators["generator.device"], parameter_device(run))
     for key, value in document.items():
         setattr(run.state, key, value)
     run.state.curves = {name: [(int(step), value) for step, value in points] for name, points in run.state.curves.items()}

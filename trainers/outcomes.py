@@ -1,53 +1,63 @@
-"""The store of Outcomes: one folder per trial, written whole or not at all, checksummed. The truth that everything else follows from."""
+"""The store of Outcomes: one folder per trial, there whole or not at all, checksummed. The truth that everything else follows from."""
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import os
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import ValidationError
 
 from search_spaces.errors import StorageError
 from search_spaces.trial import Trial
+from trainers.folders import Folders, LocalFolders
+from trainers.object_folders import ObjectFolders
+from trainers.redaction import redacted
 from trainers.results import Outcome
+from trainers.storage import DamagedError, Storage
 
-CHECKSUMS = "SHA256SUMS"
-FULL = (errno.ENOSPC, errno.EDQUOT)
-"""Errors of an operating system whose storage has no room."""
+READERS = 16
+"""Outcomes that are read from an object store at one time: most of the time of one is waiting."""
+T = TypeVar("T")
 
 
 class OutcomeStore:
     """Reads and writes `<storage>/<sweep>/outcomes/<trial id>/`.
 
-    A folder holds `trial.json`, `outcome.json`, `SHA256SUMS` and, for a finished trial, `predictions.parquet` and `adapter/`.
+    A folder holds `trial.json`, `outcome.json`, `SHA256SUMS` and, for a finished trial, `predictions.parquet` and `adapter/`. In an object
+    store they lie one level deeper, in a folder of the attempt (see `trainers.object_folders`).
+
+    Args:
+        root: the folder `outcomes`.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = Path(root)
+    def __init__(self, root: Storage | str | Path) -> None:
+        self.root = root if isinstance(root, Storage) else Storage.at(root)
+        self._folders = folders_at(self.root)
 
     def folder(self, trial_id: str) -> Path:
-        """Return the folder that a trial's Outcome has, or will have."""
-        return self.root / trial_id
+        """Return the folder that a trial's Outcome has, or will have, in a storage of this machine.
+
+        Raises:
+            StorageError: the storage is elsewhere; `files` fetches a copy.
+        """
+        place = self.root / trial_id
+        if place.local is None:
+            raise StorageError(f"{place} is not a folder of this machine")
+        return place.local
 
     def ids(self) -> Iterator[str]:
-        """Yield the ids of the trials that have an Outcome."""
-        if self.root.is_dir():
-            yield from sorted(p.name for p in self.root.iterdir() if not p.name.startswith(".") and p.is_dir())
+        """Yield the ids of the trials that have an Outcome; one listing, however many they are."""
+        yield from self._folders.names()
 
     def staging(self, trial_id: str, attempt: str) -> Path:
-        """Make and return the folder in which an attempt collects its files before `commit`."""
-        folder = self.root / f".{trial_id}.{attempt}"
-        with _ReadableErrors(folder):
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
-        return folder
+        """Make and return the folder of this machine in which an attempt collects its files before `commit`."""
+        return self._folders.staging(trial_id, attempt)
 
     def commit(self, trial: Trial, outcome: Outcome, staging: Path | None = None) -> bool:
-        """Publish an Outcome with the files of its staging folder; the first to arrive wins.
+        """Publish an Outcome with the files of its staging folder; the first to be whole wins.
 
         Returns:
             False when the trial already had an Outcome: this one is dropped.
@@ -56,114 +66,84 @@ class OutcomeStore:
             StorageError: the storage is full or cannot be written; nothing is published then.
         """
         staging = staging or self.staging(trial.id, outcome.attempt)
-        target = self.folder(trial.id)
-        with _ReadableErrors(target):
+        with Storage.at(staging).guarded("write"):
             (staging / "trial.json").write_text(trial.model_dump_json(indent=1))
-            (staging / "outcome.json").write_text(outcome.model_dump_json(indent=1))
-            write_checksums(staging)
-            try:
-                os.rename(staging, target)
-            except OSError as error:
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                    raise
-                shutil.rmtree(staging, ignore_errors=True)
-                return False
-            _sync(self.root)
-        return True
+            (staging / "outcome.json").write_text(_without_secrets(outcome).model_dump_json(indent=1))
+        return self._folders.publish(staging, trial.id, outcome.attempt)
 
     def read(self, trial_id: str) -> Outcome | None:
         """Return a trial's Outcome, or None where there is none.
 
+        In an object store the other files of the folder are checked when `files` fetches them; here it is checked that they are there.
+
         Raises:
-            StorageError: the Outcome is there but damaged.
+            DamagedError: the Outcome is there but damaged.
         """
-        folder = self.folder(trial_id)
-        if not folder.is_dir():
-            return None
-        verify(folder)
-        try:
-            return Outcome.model_validate_json((folder / "outcome.json").read_text())
-        except ValidationError as error:
-            raise StorageError(f"{folder}/outcome.json is not an Outcome of this version: {error}") from error
+        content = self._folders.read(trial_id, "outcome.json")
+        return None if content is None else self._parsed(Outcome.model_validate_json, trial_id, "outcome.json", content)
+
+    def read_each(self, trial_ids: Iterable[str], read: Callable[[str], T]) -> dict[str, T]:
+        """Return what `read` says of each trial that has an Outcome; several at one time where each has to be waited for.
+
+        Args:
+            read: `OutcomeStore.read`, or what handles its errors.
+        """
+        present = set(self.ids())
+        wanted = [trial_id for trial_id in trial_ids if trial_id in present]
+        if self.root.local is not None:
+            return {trial_id: read(trial_id) for trial_id in wanted}
+        with ThreadPoolExecutor(READERS) as pool:
+            return dict(zip(wanted, pool.map(read, wanted), strict=True))
 
     def trial(self, trial_id: str) -> Trial:
-        """Return the Trial that an Outcome belongs to."""
-        return Trial.model_validate_json((self.folder(trial_id) / "trial.json").read_text())
+        """Return the Trial that an Outcome belongs to.
 
-    def set_aside(self, trial_id: str, why: str) -> Path:
+        Raises:
+            StorageError: there is no Outcome, or it is damaged.
+        """
+        content = self._folders.read(trial_id, "trial.json")
+        if content is None:
+            raise StorageError(f"{self.root / trial_id} does not exist: trial {trial_id} has no Outcome")
+        return self._parsed(Trial.model_validate_json, trial_id, "trial.json", content)
+
+    def digest(self, trial_id: str) -> str | None:
+        """Return the SHA-256, in hexadecimal, of a trial's outcome.json, or None where there is none."""
+        return self._folders.checksum(trial_id, "outcome.json")
+
+    def files(self, trial_id: str) -> AbstractContextManager[Path]:
+        """Give the files of an Outcome on this machine, checked, for the length of a `with` block.
+
+        Raises:
+            StorageError: there is no Outcome, or it is damaged.
+        """
+        return self._folders.files(trial_id)
+
+    def set_aside(self, trial_id: str, why: str) -> Storage:
         """Move a damaged or rejected Outcome out of the way, keeping its files; return where it went."""
-        folder = self.folder(trial_id)
-        kept = self.root.parent / "set-aside" / f"{trial_id}.{why}"
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        number = 1
-        while kept.with_name(f"{kept.name}.{number}").exists():
+        aside = self.root.parent / "set-aside"
+        there, number = set(aside.names()), 1
+        while f"{trial_id}.{why}.{number}" in there:
             number += 1
-        return folder.rename(kept.with_name(f"{kept.name}.{number}"))
+        kept = aside / f"{trial_id}.{why}.{number}"
+        self._folders.move(trial_id, kept)
+        return kept
 
-    def sweep_up(self) -> list[Path]:
+    def sweep_up(self) -> list[str]:
         """Remove what interrupted attempts left; return the removed folders. Call it only while holding the sweep's lock."""
-        left = [p for p in self.root.glob(".*") if p.is_dir()] if self.root.is_dir() else []
-        for folder in left:
-            shutil.rmtree(folder, ignore_errors=True)
-        return left
+        return self._folders.sweep_up()
+
+    def _parsed(self, parse: Callable[[bytes], T], trial_id: str, file: str, content: bytes) -> T:
+        try:
+            return parse(content)
+        except ValidationError as error:
+            raise DamagedError(f"{self.root / trial_id}/{file} is not of this version: {error}") from error
 
 
-def verify(folder: Path) -> None:
-    """Compare a folder's files with its `SHA256SUMS`.
-
-    Raises:
-        StorageError: a file is missing or differs.
-    """
-    sums = folder / CHECKSUMS
-    if not sums.is_file():
-        raise StorageError(f"{folder} has no {CHECKSUMS}: it was not written by fairsweep, or is damaged")
-    for line in sums.read_text().splitlines():
-        expected, _, name = line.partition("  ")
-        path = folder / name
-        if not path.is_file() or _sha256(path) != expected:
-            raise StorageError(f"{path} does not match its checksum. Fix: remove {folder} and run the sweep again")
+def _without_secrets(outcome: Outcome) -> Outcome:
+    """Return an Outcome whose error text names no password: libraries put whatever they were given into theirs."""
+    return outcome.model_copy(update={"error": redacted(outcome.error)}) if outcome.error else outcome
 
 
-def write_checksums(folder: Path) -> None:
-    """Write the `SHA256SUMS` of a folder's files and bring all of them to the disk."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != CHECKSUMS)
-    (folder / CHECKSUMS).write_text("".join(f"{_sha256(p)}  {p.relative_to(folder).as_posix()}\n" for p in files))
-    for path in (*files, folder / CHECKSUMS):
-        _sync(path)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-class _ReadableErrors:
-    """Turns an operating-system error of the storage into a StorageError that says what to do."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError):
-            raise storage_error(self.path, error) from error
-
-
-def storage_error(path: Path, error: OSError) -> StorageError:
-    """Return what to tell the user when the storage cannot be written."""
-    if error.errno in FULL:
-        return StorageError(
-            f"no space left at {path}. Nothing recorded is lost. Fix: free space there, or move the sweep's folder and pass --storage, "
-            "then run the same command again"
-        )
-    return StorageError(f"cannot write {path}: {error.strerror}. Fix: check its permissions, or pass --storage")
+def folders_at(place: Storage) -> Folders:
+    """Return the folders of a place, in the way of its kind of storage."""
+    return ObjectFolders(place) if place.local is None else LocalFolders(place)

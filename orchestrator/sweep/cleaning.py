@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
-import shutil
 import time
-from pathlib import Path
 
 from orchestrator.sweep.lock import sweep_lock
 from search_spaces.errors import UnknownNameError
 from trainers.outcomes import OutcomeStore
+from trainers.storage import Storage
 
 LEFTOVERS = ("checkpoints", "set-aside")
 
 
-def clean(storage: Path, sweep: str) -> list[str]:
+def clean(storage: str, sweep: str) -> list[str]:
     """Remove checkpoints, set-aside files and the remains of interrupted attempts; Outcomes stay.
+
+    Args:
+        storage: path or URI of the place of all sweeps.
 
     Returns:
         The removed folders.
 
     Raises:
         UnknownNameError: there is no such sweep in the storage.
+        StorageError: the storage cannot be used.
         BusyError: the sweep is running.
     """
-    folder = storage / sweep
-    known = [path.name for path in storage.iterdir() if path.is_dir()] if storage.is_dir() else []
+    sweeps = Storage.at(storage)
+    known = sweeps.names()
     if sweep not in known:
-        raise UnknownNameError(f"sweep in {storage}", sweep, known)
+        raise UnknownNameError(f"sweep in {sweeps}", sweep, known)
+    folder = sweeps / sweep
     with sweep_lock(folder, time.time()):
         removed = OutcomeStore(folder / "outcomes").sweep_up()
+        there = folder.names()
         for name in LEFTOVERS:
-            if (folder / name).is_dir():
-                shutil.rmtree(folder / name)
-                removed.append(folder / name)
-    return [str(path) for path in removed]
+            if name in there:
+                (folder / name).remove()
+                removed.append(str(folder / name))
+    return removed

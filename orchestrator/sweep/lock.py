@@ -1,23 +1,26 @@
-"""One driver at a time runs a sweep: a file lock that names its holder."""
+"""One driver at a time runs a sweep: a file lock in a folder, a lease in an object store. Both name their holder."""
 
 from __future__ import annotations
 
-import json
-import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from orchestrator.sweep.holder import Holder
+from orchestrator.sweep.lease import Held, lease
 from search_spaces.errors import BusyError, StorageError
+from trainers.storage import Storage, storage_error
+
+DRIVERS = "drivers"
+"""Folder, in a sweep's, of a file for each driver that runs it, named for the run."""
 
 
 @contextmanager
-def sweep_lock(folder: Path, started: float) -> Iterator[None]:
-    """Hold a sweep's lock; the operating system lets go of it when the process dies, however that happens.
+def sweep_lock(folder: Storage, started: float) -> Iterator[str]:
+    """Hold a sweep's lock; give the path, relative to the sweep's folder, of a file that is there as long as it is held.
+
+    The lock of a driver that dies falls by itself: the operating system lets go of a file's, and a lease that is not renewed runs out.
 
     Args:
         folder: the sweep's folder.
@@ -25,33 +28,40 @@ def sweep_lock(folder: Path, started: float) -> Iterator[None]:
 
     Raises:
         BusyError: another driver holds it; the message names that one.
+        StorageError: the storage cannot be reached or written.
     """
-    holder, lock = folder / "driver.json", FileLock(folder / "driver.lock", timeout=0)
+    holder = Holder.this(started)
+    claims, name = folder / DRIVERS, f"{holder.nonce}.json"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        with _file_lock(folder, claims, name, holder) if folder.local is not None else lease(claims, name, holder):
+            yield f"{DRIVERS}/{name}"
+    except Held as error:
+        raise BusyError(
+            f"sweep {folder.name!r} is already being run by {error}. Fix: wait for it to end, stop it, or give this sweep another name "
+            "or --storage"
+        ) from None
+
+
+@contextmanager
+def _file_lock(folder: Storage, claims: Storage, name: str, holder: Holder) -> Iterator[None]:
+    assert folder.local is not None
+    known, lock = folder / "driver.json", FileLock(folder.local / "driver.lock", timeout=0)
+    try:
+        with folder.guarded("write"):
+            folder.local.mkdir(parents=True, exist_ok=True)
         lock.acquire()
-        since = datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds")
-        holder.write_text(json.dumps({"host": socket.gethostname(), "process": os.getpid(), "since": since}))
+    except Timeout:
+        raise Held(str(Holder.parse(known.read()) or "another process")) from None
+    except NotImplementedError as error:
+        raise StorageError(f"the file system of {folder} has no locks: {error}. Fix: mount it with locks, or pass --storage") from error
     except OSError as error:
-        if isinstance(error, Timeout):
-            raise _busy(folder, holder) from None
-        raise StorageError(f"cannot write {folder}: {error.strerror}. Fix: check its permissions, or pass --storage") from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _busy(folder: Path, holder: Path) -> BusyError:
-    return BusyError(
-        f"sweep {folder.name!r} is already being run by {_describe(holder)}. Fix: wait for it to end, stop it, or give this sweep "
-        "another name or --storage"
-    )
-
-
-def _describe(holder: Path) -> str:
-    try:
-        found = json.loads(holder.read_text())
-        return f"process {found['process']} on {found['host']} since {found['since']}"
-    except (OSError, ValueError, KeyError):
-        return "another process"
+        raise storage_error(folder, error) from error
+    with lock:
+        known.write(holder.to_json())
+        # Whatever claims lie there are of drivers that are gone.
+        claims.remove()
+        (claims / name).write(holder.to_json())
+        try:
+            yield
+        finally:
+            (claims / name).remove()

@@ -56,7 +56,7 @@ def test_a_continued_trial_ends_with_the_numbers_of_an_undisturbed_one(
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(trial_of: Trials, run: Run, worker: Worker, tmp_path: Path) -> None:
     trial, storage = trial_of(training=TRAINING), tmp_path / "disturbed"
     interrupt(worker, trial, storage, 4)
-    newest = storage / "checkpoints" / trial.id / "state.safetensors"
+    newest = max((storage / "checkpoints" / trial.id).glob("*/state.safetensors"))
     content = bytearray(newest.read_bytes())
     content[-1] ^= 1
     newest.write_bytes(bytes(content))
@@ -71,3 +71,10 @@ def test_a_finished_trial_leaves_no_checkpoint(trial_of: Trials, run: Run, tmp_p
     trial = trial_of(training=TRAINING)
     run(trial, storage=tmp_path / "here")
     assert not list((tmp_path / "here" / "checkpoints").glob("*"))
+
+
+def test_a_checkpoint_that_cannot_be_written_costs_the_trial_nothing(trial_of: Trials, run: Run, tmp_path: Path) -> None:
+    trial = trial_of(training=TRAINING)
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "checkpoints").touch()
+    assert run(trial, storage=tmp_path / "here").curves == run(trial).curves
