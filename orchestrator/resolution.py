@@ -27,7 +27,7 @@ from search_spaces.faults import join
 from search_spaces.sections import DEFAULT_OPTIMIZER, TrainingSection
 from search_spaces.spec import SweepSpec
 from search_spaces.trial import DataRef, ModelRef, Scalar
-from trainers.api import Form, OptimizerCard, TaskCard
+from trainers.api import Form, OptimizerCard, TaskCard, group_refusal
 from trainers.results import Counts
 
 
@@ -64,6 +64,8 @@ CountKey = tuple[str, str, Capacity]
 class Resolution:
     """What the names of a sweep file stand for, and the faults that were met on the way."""
 
+    workers: int = 1
+    zero_stage: int = 0
     models: list[ModelRef] = field(default_factory=list)
     tasks: dict[str, ResolvedTask] = field(default_factory=dict)
     variants: list[Variant] = field(default_factory=list)
@@ -95,7 +97,7 @@ class Resolution:
 
 def resolve(spec: SweepSpec, catalog: Catalog) -> Resolution:
     """Look up every name of a sweep, and count what each method trains on each model; faults are collected, not raised."""
-    found = Resolution()
+    found = Resolution(spec.resources.workers, spec.deepspeed.zero_stage)
     _resolve_models(spec, catalog, found)
     _resolve_tasks(spec, catalog, found)
     if spec.published is not None:
@@ -270,7 +272,8 @@ def _refusal(cell: Cell, variant: Variant, found: Resolution) -> str:
         fix = f"Fix: fewer virtual tokens, or training.max_length: {left}"
         return f"its virtual tokens leave {left:,} of the model's positions for texts of max_length {task.training.max_length:,}. {fix}"
     form, num_labels = found.forms[cell.model, cell.task], task.card.num_labels
-    return variant.optimizer.refusal(form, num_labels, variant.optimizer_settings, penalised=variant.card.penalised)
+    reason = variant.optimizer.refusal(form, num_labels, variant.optimizer_settings, penalised=variant.card.penalised)
+    return reason or group_refusal(variant.card, variant.optimizer, found.workers, found.zero_stage)
 
 
 @contextmanager

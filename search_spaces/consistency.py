@@ -53,6 +53,25 @@ def budget_faults(raw: Mapping[str, Any]) -> Iterable[Fault]:
         yield Fault("training", f"{found}; exactly one of them is the budget", "write, for example, `training: {epochs: 3}`")
 
 
+def worker_faults(raw: Mapping[str, Any]) -> Iterable[Fault]:
+    """Yield batch sizes that the workers of a trial cannot share evenly."""
+    workers = _mapping(raw, "resources").get("workers", 1)
+    if not isinstance(workers, int) or workers < 2:
+        return
+    axis, sizes = _mapping(raw, "grid").get("batch_size"), {}
+    if isinstance(axis, list):
+        sizes = {f"grid.batch_size.{number}": size for number, size in enumerate(axis)}
+    else:
+        sizes["training.batch_size"] = _mapping(raw, "training").get("batch_size", TrainingSection.model_fields["batch_size"].default)
+        for task, section in _mapping(raw, "tasks").items():
+            override = _mapping(section, "training") if isinstance(section, Mapping) else {}
+            if "batch_size" in override:
+                sizes[join("tasks", task, "training", "batch_size")] = override["batch_size"]
+    for path, size in sizes.items():
+        if isinstance(size, int) and size % workers:
+            yield Fault(path, f"{size} examples do not divide by the {workers} workers of a trial", f"write a multiple of {workers}")
+
+
 def override_faults(raw: Mapping[str, Any]) -> Iterable[Fault]:
     """Yield what is wrong with the tasks' overrides of `data` and `training`."""
     grid = _mapping(raw, "grid")

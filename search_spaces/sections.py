@@ -204,15 +204,10 @@ class ResourcesSection(Section):
     """Bytes; the file may write `8GiB`."""
     time_limit: Annotated[Annotated[float, Field(gt=0)] | None, _quantity(_SECONDS, "30m or 2h", upper=False)] = None
     """Seconds; the file may write `30m` or `2h`."""
+    stall_limit: Annotated[Annotated[float, Field(gt=0)], _quantity(_SECONDS, "15m", upper=False)] = 900
+    """Seconds without a sign of life after which a trial counts as hanging: it is ended and handed out again."""
     solo: bool = False
     """One trial at a time, and each of the report phase in a fresh process, so that its times and memory are a profile."""
-
-    @classmethod
-    def cross_faults(cls, raw: Mapping[str, Any]) -> Iterable[Fault]:
-        """More than one worker is not there yet."""
-        workers = raw.get("workers")
-        if isinstance(workers, int) and workers > 1:
-            yield Fault("workers", f"{workers} workers per trial are not available. Valid: 1.")
 
 
 _DTYPE = "the base's precision is `models: [{id: ..., dtype: bfloat16}]`; adapters and optimiser states are fp32 for every method"
@@ -235,16 +230,14 @@ class DeepSpeedSection(Section):
     model_config = ConfigDict(extra="allow")
 
     zero_stage: int = Field(default=0, ge=0, le=3)
+    """What the workers of a trial divide up: from 1 the optimiser's state, from 2 the gradients too, with 3 the base's weights too."""
 
     @classmethod
     def cross_faults(cls, raw: Mapping[str, Any]) -> Iterable[Fault]:
-        """Keys that change what is trained, and stages that are not there yet."""
+        """Keys that change what is trained."""
         for key in raw:
             if key in _CHANGES_TRAINING:
                 yield Fault(key, "changes what is trained, so DeepSpeed's own key is refused", _CHANGES_TRAINING[key])
-        stage = raw.get("zero_stage")
-        if isinstance(stage, int) and 1 <= stage <= 3:
-            yield Fault("zero_stage", f"ZeRO stage {stage} is not available. Valid: 0.")
         zero = raw.get("zero_optimization")
         if isinstance(zero, Mapping) and "stage" in zero:
             yield Fault("zero_optimization.stage", "the stage has a key of its own", "write `deepspeed: {zero_stage: ...}`")

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
 
 from search_spaces.budgets import BudgetsSection
-from search_spaces.consistency import budget_faults, merged, model_faults, override_faults
+from search_spaces.consistency import budget_faults, merged, model_faults, override_faults, worker_faults
 from search_spaces.errors import Fault
 from search_spaces.faults import Faults, Section, join
 from search_spaces.grid import Grid, Point, points, read_grid
@@ -124,6 +124,7 @@ class SweepSpec(Section):
             yield from (Fault(join("methods", fault.path), fault.message, fault.fix) for fault in label_faults(methods))
         yield from model_faults(raw)
         yield from budget_faults(raw)
+        yield from worker_faults(raw)
         yield from override_faults(raw)
 
     @classmethod

@@ -112,6 +112,11 @@ class MethodCard:
     """Parts of the base that the method trains by definition besides its adapter, such as `norms`; needs a matching control row."""
     penalised: bool = False
     """Whether the definition adds a regulariser to the loss."""
+    freezes: bool = False
+    """Whether some steps leave out parameters of the adapter or of the head, which then keep their values, momentum and all."""
+    base_weights: Literal["run", "read_at_start", "read_in_training", "copied"] = "run"
+    """What is done with the base's matrices: they are run and nothing else; read when the method is attached, or also in its steps; or
+    trained as copies. A worker that holds parts of them can gather them when a method is attached, not in every step."""
     head_schedule: str = ""
     """When the classification head is trained, if not in every step: in words that follow the method's name."""
 
@@ -152,6 +157,10 @@ class OptimizerCard:
     """Values of settings that are defined for classes, but not for a number to predict."""
     penalties: bool = True
     """Whether it minimises what a method adds to the loss."""
+    elementwise: bool = False
+    """Whether every number of a parameter is updated by its own gradient and state alone, so that workers may divide them up anywhere."""
+    online: bool = False
+    """Whether it learns from one example after the other, each from the parameters that the one before left."""
 
     def refusal(
         self, form: Form, num_labels: int | None = None, settings: Mapping[str, Any] | None = None, *, penalised: bool = False
@@ -177,6 +186,24 @@ class OptimizerCard:
                     "Fix: give the task a sweep of its own, or choose another value"
                 )
         return ""
+
+
+def group_refusal(method: MethodCard, optimizer: OptimizerCard, workers: int, zero_stage: int) -> str:
+    """Return why a method cannot be trained with an optimiser by a group of workers at a ZeRO stage, or nothing where it can."""
+    if optimizer.online and (workers > 1 or zero_stage):
+        return (
+            f"the optimiser {optimizer.name} learns from one example after the other, which workers cannot share. "
+            "Fix: resources.workers: 1 and deepspeed.zero_stage: 0, or another optimiser"
+        )
+    if zero_stage and not optimizer.elementwise:
+        return (
+            f"the optimiser {optimizer.name} does not declare that it updates every number on its own, so ZeRO-{zero_stage} may not divide "
+            "its parameters up anywhere. Fix: deepspeed.zero_stage: 0, or another optimiser"
+        )
+    if zero_stage == 3 and method.base_weights in ("read_in_training", "copied"):
+        does = "reads the base's matrices in every step" if method.base_weights == "read_in_training" else "trains copies of whole matrices"
+        return f"{method.name} {does}, and under ZeRO-3 no worker holds a whole one. Fix: deepspeed.zero_stage: 2, or another method"
+    return ""
 
 
 # ----------------------------------------------------------------------------------------------------------------- tasks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -18,8 +19,11 @@ from trainers.models import BaseModel
 log = logging.getLogger(__name__)
 
 
-def attach(base: BaseModel, trial: Trial) -> AbstractContextManager[AdaptedModel]:
+def attach(base: BaseModel, trial: Trial, rank: int = 0) -> AbstractContextManager[AdaptedModel]:
     """Return the `with` block in which a trial's method, freshly initialised, is attached to a base.
+
+    Args:
+        rank: the worker's place in its group: all start with the same adapter, and each drops out inputs of its own.
 
     Raises:
         FairsweepError: as `attached` does.
@@ -35,9 +39,15 @@ def attach(base: BaseModel, trial: Trial) -> AbstractContextManager[AdaptedModel
         dropout=trial.training.dropout,
         also_train=() if method is Untuned else trial.also_train,
         init_seed=trial.seed_of("init"),
-        dropout_seed=trial.seed_of("dropout"),
+        dropout_seed=dropout_seed(trial, rank),
         num_labels=registry.task(trial.task).card.num_labels if base.has_head else None,
     )
+
+
+def dropout_seed(trial: Trial, rank: int) -> int:
+    """Return the seed of a worker's dropout; the first has that of a single worker."""
+    seed = trial.seed_of("dropout")
+    return seed if rank == 0 else int.from_bytes(hashlib.sha256(f"dropout {seed} {rank}".encode()).digest()[:8]) >> 1
 
 
 def load_seconds(base: BaseModel, trial: Trial, folder: Path) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import TypeVar, cast
@@ -95,7 +96,7 @@ def chunks(order: Sequence[T], size: int) -> Iterator[Sequence[T]]:
         yield order[start : start + size]
 
 
-def packed(lengths: Sequence[int], room: int = 0) -> Iterator[list[int]]:
+def packed(lengths: Sequence[int], room: int = 0, workers: int = 1) -> Iterator[list[int]]:
     """Group sequences for forward passes: neighbours in length, as many as the limits above allow, one at least.
 
     Batches depend on the lengths alone, so that padding, and with it rounding, is the same for every method.
@@ -103,13 +104,15 @@ def packed(lengths: Sequence[int], room: int = 0) -> Iterator[list[int]]:
     Args:
         lengths: tokens of each sequence.
         room: tokens that each row takes besides.
+        workers: those that share the batches: there is one for each, if there are rows enough.
 
     Yields:
         Indices, the shortest sequences first.
     """
+    most = rows_each(len(lengths), ROWS_PER_BATCH, workers)
     batch: list[int] = []
     for index in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
-        if batch and not _fits([lengths[i] for i in (*batch, index)], room):
+        if batch and not (len(batch) < most and _fits([lengths[i] for i in (*batch, index)], room)):
             yield batch
             batch = []
         batch.append(index)
@@ -117,7 +120,17 @@ def packed(lengths: Sequence[int], room: int = 0) -> Iterator[list[int]]:
         yield batch
 
 
+def rows_each(count: int, most: int, workers: int) -> int:
+    """Return how many rows a batch may have, so that there is a batch for every worker.
+
+    Args:
+        count: rows in all.
+        most: rows that the batches of a single worker may have.
+        workers: those that share the batches.
+    """
+    return max(1, min(most, math.ceil(count / workers)))
+
+
 def _fits(ascending: Sequence[int], room: int) -> bool:
     rows, width, text = len(ascending), ascending[-1], sum(ascending)
-    within = rows <= ROWS_PER_BATCH and rows * (width + room) <= TOKENS_PER_BATCH
-    return within and rows * width - text <= PADDING_PER_BATCH + text // 32
+    return rows * (width + room) <= TOKENS_PER_BATCH and rows * width - text <= PADDING_PER_BATCH + text // 32

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import logging
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch._C._distributed_c10d import HashStore
+from torch import Tensor, nn
 
 from search_spaces.errors import NotApplicableError
 from search_spaces.trial import Training
 from trainers.adapters.attach import AdaptedModel
+from trainers.adapters.method import Method
+from trainers.api import group_refusal
 from trainers.batches import LabelBatch, MicroBatch, label_losses
+from trainers.group import Group, alone, library
 from trainers.operations import during
-from trainers.optimizer import OnlineOptimizer
+from trainers.optimizer import NotFinite, OnlineOptimizer
 from trainers.registry import optimizer_type
 from trainers.schedules import learning_rate_factor
+from trainers.sharding import Shards
 
 NEVER = 1_000_000_000
 
@@ -37,30 +37,24 @@ def _leave_out_frozen(optimizer: torch.optim.Optimizer, *_: Any) -> None:
                 parameter.grad = None
 
 
-@cache
-def process_group() -> None:
-    """Start this process's group of one: gloo on CPU, nccl on GPU; it meets in memory, so that no port is needed."""
-    deepspeed = _deepspeed()
-    os.environ.setdefault("LOCAL_RANK", "0")
-    if not torch.distributed.is_initialized():
-        backend = "nccl" if torch.cuda.is_available() else "gloo"
-        torch.distributed.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
-    deepspeed.init_distributed(dist_init_required=False, verbose=False)
+class _Trained(nn.Module):
+    """What DeepSpeed sees of an adapted model: the trained parameters, and a forward pass.
 
+    It would broadcast and walk over the base's weights for every trial, and take those that ZeRO-3 has partitioned for its own.
+    """
 
-@cache
-def _deepspeed() -> Any:
-    if not torch.cuda.is_available():
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")
-    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
-    import deepspeed
-    import deepspeed.ops
+    def __init__(self, model: AdaptedModel) -> None:
+        super().__init__()
+        self._model = (model,)
+        self.parts = nn.ModuleList([model.method, model.extras, model.head])
 
-    # Its CPU communication kernel would be compiled at the first start (26-48 s, needs a compiler, and a kill meanwhile leaves a lock
-    # that hangs the next start); a group of one gains nothing from it.
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
-    return deepspeed
+    def forward(self, *inputs: Any, **options: Any) -> Any:
+        """Run the adapted model."""
+        return self._model[0](*inputs, **options)
+
+    def train(self, mode: bool = True) -> _Trained:
+        """Leave the mode to the adapted model."""
+        return self
 
 
 class Engine:
@@ -80,6 +74,7 @@ class Engine:
         *,
         head: Callable[[str], bool],
         extra: Mapping[str, Any] | None = None,
+        group: Group | None = None,
     ) -> None:
         """Build the optimiser, the schedule and the engine around them.
 
@@ -87,28 +82,36 @@ class Engine:
             steps: optimiser steps of the whole training.
             head: tells whether a parameter's name belongs to the classification head.
             extra: DeepSpeed settings that do not change what is trained.
+            group: the workers that train together; by default this one alone.
 
         Raises:
-            NotApplicableError: an optimiser that does not minimise the method's regulariser.
+            NotApplicableError: an optimiser that does not minimise the method's regulariser, or that is not defined for this group.
         """
-        process_group()
-        self.model, self.training = model, training
+        self.model, self.training, self.group = model, training, group or alone()
+        self.zero_stage = zero_stage(extra)
         kind = optimizer_type(training.optimizer)
-        if reason := kind.card.refusal("label", penalised=model.method.card.penalised):
+        card = model.method.card
+        reason = kind.card.refusal("label", penalised=card.penalised) or group_refusal(card, kind.card, self.group.size, self.zero_stage)
+        if reason:
             raise NotApplicableError(reason)
         self.optimizer = kind.build(self._groups(head), training)
         self._stepped: Callable[[], None] = _nothing
-        self.optimizer.register_step_pre_hook(_leave_out_frozen)
-        self.optimizer.register_step_post_hook(lambda *_: self._stepped())
         self.schedule: torch.optim.lr_scheduler.LambdaLR | None = None
         if "learning_rate" in kind.card.reads:
             self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: learning_rate_factor(training, step, steps))
         # DeepSpeed has one backward pass for a loss; an online optimiser needs one for every output.
         self._engine = None if isinstance(self.optimizer, OnlineOptimizer) else self._deepspeed_engine(extra)
+        self._shards = Shards(self._engine.optimizer, self.group) if self._engine is not None and self.zero_stage else None
+        if self._shards is None:
+            self.optimizer.register_step_pre_hook(_leave_out_frozen)
+            self.optimizer.register_step_post_hook(lambda *_: self._stepped())
+        else:
+            shards = self._shards
+            self.optimizer.register_step_pre_hook(lambda optimizer, *_: shards.leave_out_frozen(optimizer))
 
     def _deepspeed_engine(self, extra: Mapping[str, Any] | None) -> Any:
-        engine, *_ = _deepspeed().initialize(
-            model=self.model,
+        engine, *_ = library().initialize(
+            model=_Trained(self.model),
             model_parameters=list(self.model.trainable().values()),
             optimizer=self.optimizer,
             lr_scheduler=self.schedule,
@@ -118,22 +121,31 @@ class Engine:
 
     def _groups(self, head: Callable[[str], bool]) -> list[dict[str, Any]]:
         named = self.model.trainable()
-        body = {"params": [p for name, p in named.items() if not head(name)]}
+        body: dict[str, Any] = {"params": [p for name, p in named.items() if not head(name)]}
         rate = self.training.head_learning_rate
-        top = {
+        top: dict[str, Any] = {
             "params": [p for name, p in named.items() if head(name)],
             "lr": self.training.learning_rate if rate is None else rate,
         }
-        return [group for group in (body, top) if group["params"]]
+        groups = [group for group in (body, top) if group["params"]]
+        if self.zero_stage and self.model.method.card.freezes:
+            # Parameters in one row take a step together.
+            return [{**group, "params": [parameter]} for group in groups for parameter in group["params"]]
+        return groups
 
     def _config(self, extra: Mapping[str, Any] | None) -> dict[str, Any]:
-        size = self.training.batch_size
-        micro = min(self.training.micro_batch or size, size)
+        share = self.training.batch_size // self.group.size
+        micro = min(self.training.micro_batch or share, share)
+        settings = dict(extra or {})
+        # The weights that ZeRO-3 partitions are those of the base, which is not this engine's.
+        given = settings.pop("zero_optimization", {})
+        zero = {key: value for key, value in given.items() if key != "offload_param" and not key.startswith("stage3_")}
+        zero["stage"] = min(self.zero_stage, 2)
         return {
-            "zero_optimization": {"stage": 0},
-            **dict(extra or {}),
+            **settings,
+            "zero_optimization": zero,
             "train_micro_batch_size_per_gpu": micro,
-            "gradient_accumulation_steps": math.ceil(size / micro),
+            "gradient_accumulation_steps": math.ceil(share / micro),
             "gradient_clipping": self.training.clip or 0.0,
             "zero_allow_untested_optimizer": True,
             "steps_per_print": NEVER,
@@ -145,33 +157,67 @@ class Engine:
         return None if self.schedule is None else float(self.schedule.get_last_lr()[0])
 
     def step(self, batches: Sequence[MicroBatch], weight: int, stepped: Callable[[], None] = _nothing) -> float:
-        """Take one optimiser step on the micro-batches of one global batch.
+        """Take one optimiser step on one global batch; all workers of the group take it together.
 
         Args:
-            batches: all micro-batches.
+            batches: all micro-batches of this worker's share.
             weight: target tokens, or examples, of the global batch: the loss is the mean over them, however they are split.
             stepped: called right after the optimiser's step, while the parameters still have their gradients, if it uses any.
 
         Returns:
-            The loss.
+            What this worker's share adds to the loss.
+
+        Raises:
+            NotFinite: the gradient is not a finite number, as far as DeepSpeed finds out.
         """
         if isinstance(self.optimizer, OnlineOptimizer):
             loss_sum = self._observe(self.optimizer, batches)
             stepped()
             return loss_sum / weight
         assert self._engine is not None
+        self._require_declared()
         total, self._stepped = 0.0, stepped
-        for batch in batches:
+        for number, batch in enumerate(batches):
             loss = batch.losses(self._engine).sum() / weight
             total += float(loss.detach())
+            # DeepSpeed takes the mean of the workers' gradients, where their sum is due.
+            loss = loss * self.group.size
             penalty = self.model.penalty()
             if penalty is not None:
                 loss = loss + penalty / len(batches)
             with during("backward"):
                 self._engine.backward(loss, scale_wrt_gas=False)
             with during("update"):
-                self._engine.step()
+                self._update(last=number == len(batches) - 1)
         return total
+
+    def _update(self, last: bool) -> None:
+        """Let DeepSpeed count a micro-batch, and take the optimiser's step after the last one."""
+        assert self._engine is not None
+        shards, acts = self._shards, type(self.model.method).after_step is not Method.after_step
+        gradients = shards.gradients() if shards is not None and last and acts else []
+        self._engine.step()
+        if shards is None or not last:
+            return
+        if self._engine.optimizer.overflow:
+            raise NotFinite("the gradient")
+        if acts:
+            factor = shards.clipping(self.training.clip)
+            for parameter, gradient in zip(shards.parameters, gradients, strict=True):
+                parameter.grad = None if gradient is None else gradient.mul_(factor)
+            self._stepped()
+            shards.take_in()
+            for parameter in shards.parameters:
+                parameter.grad = None
+
+    def _require_declared(self) -> None:
+        """Refuse to leave out parameters that stand in one row with others: the optimiser would move them all the same."""
+        card = self.model.method.card
+        if self._shards is not None and not card.freezes and not all(p.requires_grad for p in self._shards.parameters):
+            raise NotApplicableError(
+                f"{card.name} leaves out parameters in some steps without declaring it, which ZeRO-{self.zero_stage} must know. "
+                "Fix: `freezes=True` in its card, or deepspeed.zero_stage: 0"
+            )
 
     def _observe(self, optimizer: OnlineOptimizer, batches: Sequence[MicroBatch]) -> float:
         """Let an optimiser learn from one example after the other; return the sum of their losses, each before its own step."""
@@ -188,11 +234,22 @@ class Engine:
                     optimizer.observe(outputs_BC[0], row.labels[0])
         return total
 
+    def state(self) -> dict[int, dict[str, Tensor]]:
+        """Return the optimiser's state by its parameters' order, whole on every worker; all workers call this together."""
+        if self._shards is not None:
+            return self._shards.state()
+        state = self.optimizer.state_dict()["state"]
+        return {number: {key: torch.as_tensor(value).clone() for key, value in values.items()} for number, values in state.items()}
+
     def resume(self, state: Mapping[int, Mapping[str, Tensor]], step: int) -> None:
-        """Put the optimiser's state and the schedule back to where they were after `step` steps."""
-        document = self.optimizer.state_dict()
-        document["state"] = {index: dict(values) for index, values in state.items()}
-        self.optimizer.load_state_dict(document)
+        """Put the optimiser and the schedule back to where they were after `step` steps; the parameters have their values of then."""
+        if self._shards is not None:
+            self._shards.take_in()
+            self._shards.load_state(state)
+        else:
+            document = self.optimizer.state_dict()
+            document["state"] = {index: dict(values) for index, values in state.items()}
+            self.optimizer.load_state_dict(document)
         if self.schedule is None:
             return
         self.schedule.last_epoch = step
@@ -204,3 +261,8 @@ class Engine:
         """Release the engine; the base and the adapter stay."""
         if self._engine is not None:
             self._engine.destroy()
+
+
+def zero_stage(settings: Mapping[str, Any] | None) -> int:
+    """Return the ZeRO stage of DeepSpeed's settings."""
+    return int((settings or {}).get("zero_optimization", {}).get("stage", 0))

@@ -11,6 +11,9 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from trainers.adapters.attach import AdaptedModel
+from trainers.batching import rows_each
+from trainers.dealing import ALONE, dealt, in_step
+from trainers.group import Group
 from trainers.key_values import bytes_per_token
 from trainers.prefill import Prefill, alike, prefill
 
@@ -28,6 +31,7 @@ def generate(
     prompts: Sequence[Sequence[int]],
     max_new_tokens: int,
     heartbeat: Callable[[], None] = lambda: None,
+    group: Group = ALONE,
 ) -> list[str]:
     """Return what the model writes after each prompt, up to the end of a line or of the text, without spaces around it.
 
@@ -35,25 +39,29 @@ def generate(
         prompts: token ids.
         max_new_tokens: tokens after which a text ends at the latest.
         heartbeat: called after each forward pass; may raise to end the generation.
+        group: the workers that share the prompts; each returns all texts.
     """
     stops = {tokenizer("\n", add_special_tokens=False).input_ids[-1], tokenizer.eos_token_id}
-    texts = [""] * len(prompts)
-    for rows in _batches(prompts, max_new_tokens, CACHE_BYTES // bytes_per_token(model.base)):
-        read = prefill(model, [prompts[i] for i in rows], tokenizer.pad_token_id, max_new_tokens, heartbeat)
-        written = _Writing(model, read, heartbeat).until(stops, max_new_tokens)
-        for row, tokens in zip(rows, written, strict=True):
-            texts[row] = str(tokenizer.decode(tokens, skip_special_tokens=True)).strip()
-    return texts
+    texts: dict[int, str] = {}
+    most_rows, most_tokens = rows_each(len(prompts), ROWS, group.size), CACHE_BYTES // bytes_per_token(model.base)
+    with in_step(model, group):
+        for _, rows in dealt(_batches(prompts, max_new_tokens, most_tokens, most_rows), group):
+            read = prefill(model, [prompts[i] for i in rows], tokenizer.pad_token_id, max_new_tokens, heartbeat)
+            written = _Writing(model, read, heartbeat).until(stops, max_new_tokens)
+            for row, tokens in zip(rows, written, strict=True):
+                texts[row] = str(tokenizer.decode(tokens, skip_special_tokens=True)).strip()
+    found = {row: text for part in group.gather(sorted(texts.items())) for row, text in part}
+    return [found[row] for row in range(len(prompts))]
 
 
-def _batches(prompts: Sequence[Sequence[int]], room: int, most_tokens: int) -> Iterator[list[int]]:
+def _batches(prompts: Sequence[Sequence[int]], room: int, most_tokens: int, most_rows: int) -> Iterator[list[int]]:
     """Cut prompts into batches by their lengths, those that begin alike side by side; the same batches for every method."""
     groups = sorted(alike(prompts), key=lambda group: (max(len(prompts[i]) for i in group), group))
     batch: list[int] = []
     for index in (i for group in groups for i in group):
         lengths = [len(prompts[i]) + room for i in (*batch, index)]
         cached = len(lengths) * max(lengths)
-        if batch and (len(lengths) > ROWS or cached > most_tokens or cached > PADDING * sum(lengths)):
+        if batch and (len(lengths) > most_rows or cached > most_tokens or cached > PADDING * sum(lengths)):
             yield batch
             batch = []
         batch.append(index)

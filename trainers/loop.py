@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from search_spaces.errors import CapacityError
 from search_spaces.trial import Training
 from trainers.adapters.attach import AdaptedModel
 from trainers.api import Prediction, Task
 from trainers.batches import MicroBatch
 from trainers.batching import chunks, collated
 from trainers.checkpoint import read_checkpoint, write_checkpoint
+from trainers.checkpoint_store import CheckpointStore
 from trainers.data import TaskData, batch_indices
+from trainers.dealing import ALONE, TimeLimit
 from trainers.engine import Engine
 from trainers.evaluate import Evaluation, evaluate
+from trainers.group import Group
 from trainers.meter import Meter
 from trainers.models import BaseModel
 from trainers.operations import Operations
 from trainers.optimizer import NotFinite
 from trainers.results import Progress, Usage
 
-CHECKPOINT_SECONDS = 60.0
+CHECKPOINT_SECONDS = float(os.environ.get("FAIRSWEEP_CHECKPOINT_SECONDS", "60"))
 """Shortest time between two checkpoints of a running trial."""
 
 
@@ -37,10 +41,6 @@ class Diverged(Exception):
     def __init__(self, what: str, step: int) -> None:
         self.step = step
         super().__init__(f"{what} is not finite at step {step}")
-
-
-class TimeLimit(Exception):
-    """The trial ran past `resources.time_limit`."""
 
 
 @dataclass
@@ -71,6 +71,7 @@ class TrainingRun:
     """One trial's training: the adapted model with its data, and where it keeps its checkpoint.
 
     Attributes:
+        group: the workers that train together: each has a run of its own, and all runs keep the same state.
         state: progress, curves and the best evaluation so far.
         kept: the best adapter state so far, by parameter name.
     """
@@ -84,14 +85,17 @@ class TrainingRun:
     deepspeed: dict[str, Any]
     meter: Meter
     trial_id: str
-    checkpoint: Path | None = None
+    checkpoint: CheckpointStore | None = None
     deadline: float = math.inf
     report: Callable[[Progress], None] = lambda progress: None
+    group: Group = ALONE
     state: State = field(default_factory=State)
     kept: dict[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        count = len(self.data.train)
+        count, size = len(self.data.train), self.training.batch_size
+        if size % self.group.size:
+            raise CapacityError(f"batch_size {size} does not divide by the {self.group.size} workers of a group. Fix: a multiple of them")
         self.steps = total_steps(self.training, count)
         self.order = batch_indices(count, self.training.batch_size, self.steps, self.order_seed)
         self.evaluation_steps = evaluation_steps(self.training, self.steps)
@@ -107,7 +111,7 @@ class TrainingRun:
         if self.steps == 0:
             self._evaluate()
             return
-        engine = Engine(self.model, self.training, self.steps, head=is_head, extra=self.deepspeed)
+        engine = Engine(self.model, self.training, self.steps, head=is_head, extra=self.deepspeed, group=self.group)
         try:
             self._resume(engine)
             while self.state.step < self.steps:
@@ -121,36 +125,45 @@ class TrainingRun:
 
     def _step(self, engine: Engine) -> None:
         step = self.state.step
-        batches, weight = self._global_batch(self.order[step])
+        batches, weight = self._share(self.order[step])
         rate = engine.learning_rate
         self.model.before_step(step, self.steps)
         try:
             with self.meter.step(count_operations=step == 0):
-                loss = engine.step(batches, weight, lambda: self.model.method.after_step(step, self.steps))
+                share = engine.step(batches, weight, lambda: self.model.method.after_step(step, self.steps))
         except NotFinite as error:
             raise Diverged(str(error), step + 1) from error
-        self.state.operations = self.meter.operations or self.state.operations
+        if step == 0 and self.meter.operations is not None:
+            self.state.operations = _of_all(self.meter.operations, self.group)
         self.state.step += 1
+        loss, late = self._together(share)
         self.state.record("train/loss", self.state.step, loss)
         if rate is not None:
             self.state.record("train/learning_rate", self.state.step, rate)
-        self._alive(loss)
+        if late:
+            raise self._time_limit()
+        self.report(Progress(self.trial_id, self.state.step, self.steps, loss))
         if not math.isfinite(loss):
             raise Diverged("the training loss", self.state.step)
 
-    def _global_batch(self, rows: Sequence[int]) -> tuple[list[MicroBatch], int]:
-        """Return the micro-batches of some examples, and what their loss is the mean over; note what they use of the budget."""
-        items = [self.data.train[i] for i in rows]
+    def _together(self, share: float) -> tuple[float, bool]:
+        """Return the loss of the global batch, and whether the time is up on some worker."""
+        loss, late = self.group.sum_(torch.tensor([share, time.monotonic() > self.deadline], dtype=torch.float64)).tolist()
+        return loss, late > 0
+
+    def _share(self, rows: Sequence[int]) -> tuple[list[MicroBatch], int]:
+        """Return this worker's micro-batches of a global batch, and what its loss is the mean over; note what it uses of the budget."""
+        size = len(rows) // self.group.size
+        own = [self.data.train[i] for i in rows[self.group.rank * size :][:size]]
         pad, device = self.base.tokenizer.pad_token_id, next(self.base.model.parameters()).device
-        micro = self.training.micro_batch or self.training.batch_size
-        batches = [collated(part, pad, device) for part in chunks(items, micro)]
-        usage = self.state.usage
-        usage["steps"] += 1
-        usage["examples"] += len(items)
-        usage["text_tokens"] += sum(batch.text_tokens for batch in batches)
-        usage["target_tokens"] += sum(batch.target_tokens for batch in batches)
-        usage["virtual_tokens"] += sum(len(batch.input_ids) for batch in batches) * self.model.method.virtual_tokens()
-        return batches, sum(batch.weight for batch in batches)
+        batches = [collated(part, pad, device) for part in chunks(own, self.training.micro_batch or size)]
+        counts = [(b.text_tokens, b.target_tokens, len(b.input_ids), b.weight) for b in batches]
+        text, target, sequences, weight = self.group.sum_(torch.tensor(counts).sum(0)).tolist()
+        virtual = sequences * self.model.method.virtual_tokens()
+        used = {"steps": 1, "examples": len(rows), "text_tokens": text, "target_tokens": target, "virtual_tokens": virtual}
+        for name, count in used.items():
+            self.state.usage[name] += count
+        return batches, weight
 
     def _evaluate(self) -> None:
         """Evaluate on the selection split; keep a complete state if it is the best so far. Ties: the lower loss, then the earlier step."""
@@ -174,12 +187,17 @@ class TrainingRun:
     def evaluate(self, split: Any) -> Evaluation:
         """Evaluate the adapter's present state on a split."""
         with self.meter.evaluation():
-            return evaluate(self.model, self.base.tokenizer, self.task, split, self.training.max_new_tokens, lambda: self._alive(None))
+            return evaluate(
+                self.model, self.base.tokenizer, self.task, split, self.training.max_new_tokens, self._heartbeat, group=self.group
+            )
 
-    def _alive(self, loss: float | None) -> None:
+    def _heartbeat(self) -> None:
         if time.monotonic() > self.deadline:
-            raise TimeLimit(f"the time limit passed at step {self.state.step} of {self.steps}")
-        self.report(Progress(self.trial_id, self.state.step, self.steps, loss))
+            raise self._time_limit()
+        self.report(Progress(self.trial_id, self.state.step, self.steps, None))
+
+    def _time_limit(self) -> TimeLimit:
+        return TimeLimit(f"the time limit passed at step {self.state.step} of {self.steps}")
 
     def _restore_kept(self) -> None:
         with torch.no_grad():
@@ -188,13 +206,19 @@ class TrainingRun:
 
     def _save(self, engine: Engine) -> None:
         due = time.monotonic() - self._saved_at >= CHECKPOINT_SECONDS
-        if self.checkpoint is not None and due and self.state.step < self.steps:
+        if self.checkpoint is not None and self.state.step < self.steps and self.group.any(due):
             write_checkpoint(self.checkpoint, self, engine)
             self._saved_at = time.monotonic()
 
     def _resume(self, engine: Engine) -> None:
         if self.checkpoint is not None:
             read_checkpoint(self.checkpoint, self, engine)
+
+
+def _of_all(operations: Operations, group: Group) -> Operations:
+    """Return what all workers computed."""
+    counts = torch.tensor([operations.flops, operations.macs, operations.forward_flops])
+    return Operations(*group.sum_(counts).tolist())
 
 
 def total_steps(training: Training, examples: int) -> int:

@@ -17,6 +17,8 @@ from trainers.adapters.attach import AdaptedModel
 from trainers.batches import target_log_probabilities
 from trainers.batching import left_padded, packed, padded_targets
 from trainers.data import TrainSequence
+from trainers.dealing import ALONE, dealt, in_step
+from trainers.group import Group
 from trainers.key_values import shared
 
 Tokens = tuple[int, ...]
@@ -46,7 +48,11 @@ class _Group:
 
 
 def option_scores(
-    model: AdaptedModel, choices: Sequence[Sequence[TrainSequence]], pad: int, heartbeat: Callable[[], None] = lambda: None
+    model: AdaptedModel,
+    choices: Sequence[Sequence[TrainSequence]],
+    pad: int,
+    heartbeat: Callable[[], None] = lambda: None,
+    group: Group = ALONE,
 ) -> list[Tensor]:
     """Return the mean log-probability of every option's target tokens, for each example a tensor (N,) in the order of its options.
 
@@ -56,13 +62,16 @@ def option_scores(
         choices: the options of each example.
         pad: token id that fills rows up.
         heartbeat: called after each forward pass; may raise to end the scoring.
+        group: the workers that share the options; each returns all scores.
     """
     distinct = dict.fromkeys((example, option) for example, options in enumerate(choices) for option in options)
     numbers = {key: number for number, key in enumerate(distinct)}
-    groups = [group for example, options in enumerate(choices) for group in _groups({o: numbers[example, o] for o in options})]
+    alike = [part for example, options in enumerate(choices) for part in _groups({o: numbers[example, o] for o in options})]
     sums_O = torch.zeros(len(numbers), dtype=torch.float64)
-    for members in packed([len(group.start) for group in groups]):
-        _Pass(model, [groups[n] for n in members], pad, heartbeat).add_to(sums_O)
+    with in_step(model, group):
+        for _, members in dealt(packed([len(part.start) for part in alike], workers=group.size), group):
+            _Pass(model, [alike[n] for n in members], pad, heartbeat).add_to(sums_O)
+    group.sum_(sums_O)
     means_O = sums_O / torch.tensor([option.targets for _, option in numbers])
     return [means_O[[numbers[example, option] for option in options]] for example, options in enumerate(choices)]
 

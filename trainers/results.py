@@ -115,7 +115,7 @@ class Job:
     trial: Trial
     attempt: str
     storage: str
-    """The sweep's folder."""
+    """The sweep's folder: a path or a URI."""
     time_limit: float | None = None
     """Seconds."""
     deepspeed: tuple[tuple[str, Any], ...] = ()
@@ -124,6 +124,8 @@ class Job:
     """Whether the trial has a fresh process to itself and no trial runs beside it, so that its times and memory are a profile."""
     side_by_side: int = 1
     """How many trials may run at one time."""
+    marker: str = ""
+    """File in `storage` that is there while the driver runs: a worker that does not see it has another storage. Empty: not checked."""
 
 
 @dataclass(frozen=True)

@@ -9,51 +9,41 @@ from __future__ import annotations
 import argparse
 import gc
 import logging
-import math
-import os
 import sys
 import tempfile
-import time
-import traceback
 import uuid
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
+from torch._C._distributed_c10d import TCPStore
 
 import trainers.determinism  # noqa: F401  must come before torch computes anything
-from search_spaces.errors import CapacityError, FairsweepError, StorageError
+from search_spaces.errors import FairsweepError
 from search_spaces.trial import DataRef, ModelRef, Trial
 from trainers import data as task_data
 from trainers import models, registry
-from trainers.adapters import storing
-from trainers.adapters.attach import AdaptedModel
+from trainers.adapters.partition import release_all
 from trainers.adapters.snapshot import fingerprint
-from trainers.adapters.virtual_tokens import table_of_positions, text_positions
-from trainers.api import Example, Prediction
-from trainers.attachment import attach, load_seconds
-from trainers.checkpoint import remove_checkpoint
-from trainers.counting import measured
-from trainers.engine import process_group
+from trainers.adapters.virtual_tokens import table_of_positions
+from trainers.engine import zero_stage
+from trainers.group import Group, alone, joined, meeting_point
 from trainers.locations import cache_root
-from trainers.loop import Diverged, State, TimeLimit, TrainingRun
-from trainers.meter import Meter, environment, reset_peak
 from trainers.models import BaseModel
-from trainers.outcomes import FULL, OutcomeStore, storage_error
-from trainers.results import Counts, Job, Outcome, Profile, Progress, Status, Usage
+from trainers.outcomes import OutcomeStore
+from trainers.partitioning import PARTITIONED, Partitioned
+from trainers.recording import Recorder
+from trainers.results import Job, Progress, Status
+from trainers.storage import Storage
 
 log = logging.getLogger(__name__)
 
-LARGE_ADAPTER_BYTES = 64 * 2**20
-"""A select-phase adapter larger than this is not stored: it is never exported, and a sweep has many."""
-
 
 class Worker:
-    """Holds a base model and tokenised data, and runs trials on them one after another.
+    """Holds a base model and tokenised data, and runs trials on them one after another, alone or as one of a group.
+
+    All workers of a group get the same calls. The first one records what they do.
 
     Args:
         threads: CPU threads of torch; fixed per sweep, since it changes how sums are rounded.
@@ -63,43 +53,124 @@ class Worker:
         torch.set_num_threads(threads)
         self.threads = threads
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._group: Group | None = None
+        self._meeting_point: TCPStore | None = None
         self._base: BaseModel | None = None
+        self._zero: Mapping[str, Any] | None = None
+        self._partitioned: Partitioned | None = None
         self._fingerprint = ""
         self._data: dict[Any, task_data.TaskData] = {}
+        self._markers: set[str] = set()
+        """Of the runs whose storage this process has seen."""
 
-    def prepare(self, model: ModelRef, data: list[tuple[str, DataRef, int, int]]) -> None:
+    # ------------------------------------------------------------------------------------------------------------- group
+
+    def serve_rendezvous(self, host: str, size: int) -> int:
+        """Open the place where the workers of a group meet, which listens on `host` only; return its port.
+
+        Args:
+            host: an address of this machine that all workers reach.
+            size: number of workers.
+
+        Raises:
+            OSError: this machine has no such address.
+        """
+        self._meeting_point = meeting_point(host, size)
+        return self._meeting_point.port
+
+    def join(self, rank: int, size: int, host: str, port: int) -> None:
+        """Form the group with the other workers, before any trial; wait for them.
+
+        Raises:
+            RuntimeError: this process belongs to a group already, or a worker did not come in time.
+        """
+        self._group = joined(rank, size, host, port, self._meeting_point)
+
+    @property
+    def group(self) -> Group:
+        """The group that this worker has joined, or that of it alone."""
+        return self._group or alone()
+
+    # -------------------------------------------------------------------------------------------------------------- base
+
+    def prepare(self, model: ModelRef, data: list[tuple[str, DataRef, int, int]], deepspeed: Sequence[tuple[str, Any]] = ()) -> None:
         """Load a base and the data of tasks ahead of the first trial, so that what is missing shows before any training.
+
+        Args:
+            deepspeed: DeepSpeed settings of the trials: with ZeRO-3 the base is loaded in parts.
 
         Raises:
             ModelError: the model cannot be loaded.
             DataError: the data of a task cannot be loaded.
         """
-        base = self.base(model)
+        base = self.base(model, deepspeed)
         for task, ref, max_length, max_new_tokens in data:
             self._task_data(base, task, ref, max_length, max_new_tokens)
-        process_group()
+        self.group.barrier()
         gc.collect()
         gc.freeze()
 
-    def base(self, ref: ModelRef) -> BaseModel:
-        """Return the resident base, loading it when it is another one."""
-        if self._base is None or self._base.ref != ref:
-            self._base = None
-            self._base = models.load(ref, self.device)
-            self._fingerprint = fingerprint(self._base.model)
+    def base(self, ref: ModelRef, deepspeed: Sequence[tuple[str, Any]] = ()) -> BaseModel:
+        """Return the resident base, loading it when it is another one, or is to be held in another way."""
+        settings = dict(deepspeed)
+        zero = settings.get("zero_optimization") if zero_stage(settings) == PARTITIONED else None
+        if self._base is None or self._base.ref != ref or self._zero != zero:
+            self._drop_base()
+            loaded = models.load(ref, self.device if zero is None else "cpu")
+            if zero is not None:
+                self._partitioned = Partitioned(loaded.model, zero, self.group)
+                loaded.model.to(self.device)
+            self._base, self._zero, self._fingerprint = loaded, zero, fingerprint(loaded.model)
         return self._base
+
+    def check_base(self) -> bool:
+        """Tell whether the resident base is as it was loaded; one that is not is dropped, and the next trial loads it afresh."""
+        if self._base is None:
+            return True
+        release_all(self._base.model)
+        if fingerprint(self._base.model) == self._fingerprint:
+            return True
+        log.error("the base model was changed by a trial; it is loaded again")
+        self._drop_base()
+        return False
+
+    def _drop_base(self) -> None:
+        self._base = None
+        if self._partitioned is not None:
+            self._partitioned.close()
+            self._partitioned = None
+
+    # ------------------------------------------------------------------------------------------------------------ trials
 
     def run(self, job: Job, report: Callable[[Progress], None] = lambda progress: None) -> Status:
         """Run a trial and write its Outcome.
 
         Returns:
-            The Outcome's status.
+            The Outcome's status, the same on all workers of a group.
 
         Raises:
-            StorageError: the Outcome could not be written; nothing of it is recorded.
+            StorageError: the Outcome could not be written, or would be where the driver does not see it; nothing of it is recorded.
+            Exception: what this worker of a group suffered and the others did not; nothing of it is recorded.
         """
-        store = OutcomeStore(Path(job.storage) / "outcomes")
-        return _Recorder(self, job, store, report).run().status
+        trial, training = job.trial, job.trial.training
+        if job.marker and job.marker not in self._markers:
+            Storage.at(job.storage).require(job.marker)
+            self._markers.add(job.marker)
+        recorder = Recorder(
+            job,
+            self.group,
+            report,
+            base=lambda: self.base(trial.model, job.deepspeed),
+            data=lambda base: self._task_data(base, trial.task, trial.data, training.max_length, training.max_new_tokens),
+            intact=self.check_base,
+            threads=self.threads,
+        )
+        ending = recorder.run()
+        if recorder.changed or (self._partitioned is not None and not ending.in_step):
+            self._drop_base()
+        if self.group.size > 1 and not ending.in_step:
+            self.group.renew(job.attempt)
+        return ending.status
 
     def _task_data(self, base: BaseModel, task: str, ref: DataRef, max_length: int, max_new_tokens: int) -> task_data.TaskData:
         key = (task, ref.digest, ref.train, ref.selection, ref.test, ref.seed, base.ref, max_length, max_new_tokens)
@@ -117,208 +188,6 @@ class Worker:
                 has_head=base.has_head,
             )
         return self._data[key]
-
-    def check_base(self) -> bool:
-        """Tell whether the resident base is as it was loaded; one that is not is dropped, and the next trial loads it afresh."""
-        if self._base is None or fingerprint(self._base.model) == self._fingerprint:
-            return True
-        log.error("the base model was changed by a trial; it is loaded again")
-        self._base = None
-        return False
-
-
-class _Recorder:
-    """Turns the running of one job into an Outcome, whatever happens."""
-
-    def __init__(self, worker: Worker, job: Job, store: OutcomeStore, report: Callable[[Progress], None]) -> None:
-        self.worker, self.job, self.trial, self.store, self.report = worker, job, job.trial, store, report
-        self.started, self.clock = time.time(), time.monotonic()
-        self.staging = store.staging(job.trial.id, job.attempt)
-        self.checkpoint = Path(job.storage) / "checkpoints" / job.trial.id
-        self.meter = Meter()
-        self.state = State()
-        self.counts: Counts | None = None
-        self.metrics: dict[str, float] = {}
-        self.digests: dict[str, str] = {}
-        self.adapter_bytes: int | None = None
-        self.load_seconds: float | None = None
-        self.test_reads = 0
-
-    def run(self) -> Outcome:
-        """Run, classify what happened, write the Outcome."""
-        try:
-            status, error = self._attempt()
-        finally:
-            intact = self.worker.check_base()
-        if not intact:
-            status, error = "error", "the trial changed the base model, so its numbers are void; the base is loaded again"
-        outcome = self._outcome(status, error)
-        self.store.commit(self.trial, outcome, self.staging)
-        remove_checkpoint(self.checkpoint)
-        log.info("trial %s (%s) %s", self.trial.id, self.trial.label, status)
-        return outcome
-
-    def _attempt(self) -> tuple[Status, str | None]:
-        try:
-            self._train_and_test()
-        except Diverged as error:
-            return "diverged", str(error)
-        except (MemoryError, torch.cuda.OutOfMemoryError) as error:
-            return "out_of_memory", repr(error)
-        except StorageError:
-            raise
-        except (TimeLimit, FairsweepError) as error:
-            return "error", str(error)
-        except OSError as error:
-            if error.errno in FULL:
-                raise storage_error(self.staging, error) from error
-            return "error", "".join(traceback.format_exception(error))[-8000:]
-        except Exception as error:  # noqa: BLE001  whatever a trial does wrong is its Outcome
-            text = "".join(traceback.format_exception(error))[-8000:]
-            log.warning("trial %s failed: %r", self.trial.id, error)
-            return ("out_of_memory" if _is_allocation_failure(error) else "error"), text
-        return "finished", None
-
-    def _train_and_test(self) -> None:
-        trial, worker = self.trial, self.worker
-        base = worker.base(trial.model)
-        task = registry.task(trial.task)
-        data = worker._task_data(base, trial.task, trial.data, trial.training.max_length, trial.training.max_new_tokens)
-        process_group()
-        reset_peak()
-        with attach(base, trial) as model:
-            torch.manual_seed(trial.seed_of("dropout"))
-            _require_positions(model, trial.training.max_length)
-            self.counts = measured(model).counts
-            training = self._training_run(model, base, task, data)
-            self.state = state = training.state
-            self.digests |= data.digests | {"order": task_data.order_digest(training.order)}
-            training.run()
-            self.metrics |= state.best_metrics
-            predictions = [_table("selection", data.selection.examples, state.best_predictions, state.best_rows)]
-            if trial.phase == "report":
-                predictions.append(self._test(training))
-            pq.write_table(pa.concat_tables(predictions, promote_options="default"), self.staging / "predictions.parquet")
-            self._store_adapter(model)
-        del training, model
-        self._load_adapter(base)
-
-    def _training_run(self, model: AdaptedModel, base: BaseModel, task: Any, data: Any) -> TrainingRun:
-        job, trial = self.job, self.trial
-        return TrainingRun(
-            model=model,
-            base=base,
-            task=task,
-            data=data,
-            training=trial.training,
-            order_seed=trial.seed_of("order"),
-            deepspeed=dict(job.deepspeed),
-            meter=self.meter,
-            trial_id=trial.id,
-            checkpoint=self.checkpoint,
-            deadline=math.inf if job.time_limit is None else self.clock + job.time_limit,
-            report=self.report,
-        )
-
-    def _test(self, training: TrainingRun) -> pa.Table:
-        """Read the test split, once, with the kept adapter state."""
-        split = training.data.test(self.trial.phase)
-        self.test_reads += 1
-        self.digests["test"] = training.data.test_digest
-        result = training.evaluate(split)
-        if not math.isfinite(result.loss):
-            raise Diverged("the test loss", training.state.step)
-        self.metrics |= {f"test/{name}": value for name, value in result.scores.metrics.items()} | {"test/loss": result.loss}
-        return _table("test", split.examples, result.predictions, result.scores.rows)
-
-    def _store_adapter(self, model: AdaptedModel) -> None:
-        if not model.trainable():
-            return
-        small = sum(p.numel() * p.element_size() for p in model.trainable().values()) <= LARGE_ADAPTER_BYTES
-        if small or self.trial.phase == "report":
-            document = self.trial.model_dump(mode="json", include={"model", "method", "targets", "also_train"})
-            document |= {"scale": self.trial.training.scale, "init_seed": self.trial.seed_of("init"), "num_labels": model.num_labels}
-            self.adapter_bytes = storing.save(model, self.staging / "adapter", document)
-
-    def _load_adapter(self, base: BaseModel) -> None:
-        """Time how long the stored adapter takes to be loaded, once what was trained is gone."""
-        if self.adapter_bytes is None:
-            return
-        if self.adapter_bytes > LARGE_ADAPTER_BYTES:
-            # DeepSpeed and the model hold each other; a small adapter may wait for the next collection.
-            gc.collect()
-        self.load_seconds = load_seconds(base, self.trial, self.staging / "adapter")
-
-    def _outcome(self, status: Status, error: str | None) -> Outcome:
-        state = self.state
-        content, environment_digest = self._environment()
-        return Outcome(
-            trial_id=self.trial.id,
-            attempt=self.job.attempt,
-            status=status,
-            started=self.started,
-            ended=time.time(),
-            metrics={name: value for name, value in self.metrics.items() if math.isfinite(value)},
-            curves=state.curves,
-            best_step=state.best_step,
-            counts=self.counts,
-            usage=Usage(**dict(state.usage, test_reads=self.test_reads)),
-            profile=self._profile(),
-            data_digests=self.digests,
-            environment=content,
-            environment_digest=environment_digest,
-            error=error,
-        )
-
-    def _environment(self) -> tuple[dict[str, Any], str]:
-        execution = {
-            "threads": self.worker.threads,
-            "workers": 1,
-            "dtype": self.trial.model.dtype,
-            "deepspeed": dict(self.job.deepspeed),
-            "micro_batch": self.trial.training.micro_batch,
-            "packed": 1,
-        }
-        return environment(execution, {"solo": self.job.solo, "side_by_side": self.job.side_by_side, "process": os.getpid()})
-
-    def _profile(self) -> Profile:
-        counted = self.state.operations
-        return Profile(
-            seconds_per_step=self.meter.seconds_per_step(),
-            train_seconds=self.meter.busy_seconds,
-            wall_seconds=time.monotonic() - self.clock,
-            peak_bytes=self.meter.peak_bytes(),
-            adapter_bytes=self.adapter_bytes,
-            load_seconds=self.load_seconds,
-            **(asdict(counted) if counted else {}),
-        )
-
-
-def _require_positions(model: AdaptedModel, max_length: int) -> None:
-    """Refuse virtual tokens that do not fit beside the longest text: cutting the texts of one method alone would not be fair."""
-    virtual = model.method.virtual_tokens()
-    left = text_positions(model.base, virtual)
-    if left is not None and max_length > left:
-        raise CapacityError(
-            f"max_length {max_length} and {virtual} virtual tokens exceed the model's {left + virtual} positions. "
-            f"Fix: training.max_length: {left}"
-        )
-
-
-def _table(split: str, examples: tuple[Example, ...], predictions: list[Prediction], rows: list[dict[str, float]] | None) -> pa.Table:
-    columns: dict[str, Any] = {
-        "split": [split] * len(examples),
-        "id": [e.id for e in examples],
-        "group": [e.group for e in examples],
-        "prediction": predictions,
-    }
-    for name in rows[0] if rows else ():
-        columns[name] = [float(row[name]) for row in rows or ()]
-    return pa.table(columns)
-
-
-def _is_allocation_failure(error: Exception) -> bool:
-    return isinstance(error, RuntimeError) and ("can't allocate memory" in str(error) or "out of memory" in str(error).lower())
 
 
 def main(arguments: list[str] | None = None) -> int:

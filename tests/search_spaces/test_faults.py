@@ -146,8 +146,7 @@ FaultsOf = Callable[..., dict[str, str]]
         ("halving={reduction: 3}", "halving", "is not available. Valid: null."),
         ("search={algorithm: optuna, sampler: tpe}", "search.algorithm", "'optuna' is not available. Valid: 'grid'."),
         ("search={trials: 3}", "search.trials", "does not read it"),
-        ("resources.workers=2", "resources.workers", "2 workers per trial are not available. Valid: 1."),
-        ("deepspeed.zero_stage=2", "deepspeed.zero_stage", "ZeRO stage 2 is not available. Valid: 0."),
+        ("resources.workers=3", "training.batch_size", "8 examples do not divide by the 3 workers of a trial"),
         ("deepspeed.zero_stage=7", "deepspeed.zero_stage", "less than or equal to 3"),
         # DeepSpeed keys that change what is trained.
         ("deepspeed.optimizer={}", "deepspeed.optimizer", "training: {optimizer: ...}"),
@@ -187,6 +186,23 @@ def test_a_missing_section_is_a_fault(sweep_file: Path, key: str) -> None:
     with pytest.raises(SpecError) as caught:
         load_spec(sweep_file)
     assert [fault.path for fault in caught.value.faults] == [key if key != "model" else "models"]
+
+
+@pytest.mark.parametrize(
+    ("override", "paths"),
+    [
+        ("training.batch_size=6", {"training.batch_size"}),
+        ("grid.batch_size=[4, 6, 8, 9]", {"grid.batch_size.1", "grid.batch_size.3"}),
+        ("tasks={boolq: {training: {batch_size: 2}}}", {"tasks.boolq.training.batch_size"}),
+    ],
+)
+def test_workers_share_a_batch_evenly(faults_of: FaultsOf, override: str, paths: set[str]) -> None:
+    assert set(faults_of("resources.workers=4", override)) == paths
+
+
+def test_a_group_of_workers_with_any_zero_stage_is_valid(sweep_file: Path) -> None:
+    spec = load_spec(sweep_file, ["resources.workers=4", "deepspeed.zero_stage=3", "training.batch_size=12"])
+    assert (spec.resources.workers, spec.deepspeed.zero_stage) == (4, 3)
 
 
 def test_all_faults_come_together(faults_of: FaultsOf) -> None:

@@ -154,8 +154,13 @@ def lowest(scores: Tensor, count: int) -> Tensor:
 
 def average_over_workers(tensors: Sequence[Tensor]) -> None:
     """Replace each tensor by its mean over the workers of a distributed training, so that all of them choose alike."""
-    if not distributed.is_initialized() or (workers := distributed.get_world_size()) == 1:
+    if (count := workers()) == 1:
         return
     for tensor in tensors:
         distributed.all_reduce(tensor)
-        tensor.div_(workers)
+        tensor.div_(count)
+
+
+def workers() -> int:
+    """Return how many workers train together."""
+    return distributed.get_world_size() if distributed.is_initialized() else 1

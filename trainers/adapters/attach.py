@@ -5,20 +5,24 @@ Shapes: B batch, T tokens, n virtual tokens, i in_features, o out_features, V vo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from trainers.adapters.choices import checked_settings
 from trainers.adapters.copies import ParameterCopies, extra_parameters, in_head
 from trainers.adapters.heads import fresh_head, size_head
 from trainers.adapters.method import Method
+from trainers.adapters.partition import call_with, gathered
 from trainers.adapters.sites import Site, find_sites, roles_of
 from trainers.adapters.snapshot import Snapshot
+
+
+def _nothing() -> None:
+    pass
 
 
 class AdapterDropout(nn.Module):
@@ -69,6 +73,7 @@ class AdaptedModel(nn.Module):
         present_names: the names, while the method is attached, of the extras' and the head's parameters, by those in the bare base.
         pristine: the base's structure without the method.
         num_labels: outputs that the head was given; None where it is as it was loaded.
+        before_pass: called before each forward pass of an evaluation.
     """
 
     def __init__(
@@ -89,6 +94,7 @@ class AdaptedModel(nn.Module):
         self.present_names = _present_names(base, pristine, (*extras.names, *head.names, *head.frozen))
         self._is_decoder = bool(getattr(base, "can_generate", lambda: False)())
         self._held = False
+        self.before_pass: Callable[[], None] = _nothing
         self._replaced: dict[str, Tensor] = {}
         if not method.drops_input:
             object.__setattr__(method, "drop", dropout)
@@ -123,13 +129,13 @@ class AdaptedModel(nn.Module):
         Returns:
             The base's output; `logits` (B, T or fewer, V) cover text tokens only.
         """
-        if not self._held:
+        if self._held:
+            self.before_pass()
+        else:
             self._prepare()
         inputs = self._inputs(input_ids, attention_mask, options)
         try:
-            if not self._replaced:
-                return self.base(**inputs)
-            return functional_call(self.base, self._replaced, (), inputs)
+            return call_with(self.base, self._replaced, inputs)
         finally:
             self._cast.clear()
             self.method.release()
@@ -219,7 +225,8 @@ def attached(
         generator = None if counting else torch.Generator().manual_seed(init_seed)
         roles = method_type.roles(targets, checked_settings(method_type.card, settings), roles_of(base))
         extra_names = extra_parameters(base, also_train)
-        method = method_type(base, find_sites(base, roles), capacity, settings, scale, generator, dropout)
+        with nullcontext() if method_type.card.base_weights == "run" else gathered(base):
+            method = method_type(base, find_sites(base, roles), capacity, settings, scale, generator, dropout)
         own = pristine.parameters
         extras = ParameterCopies(own, method.extra_names(extra_names))
         head_names = [name for name in own if in_head(name)]

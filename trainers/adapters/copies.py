@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from trainers.adapters.partition import require_whole
+
 NORMS, BIASES = "norms", "biases"
 HEADS = frozenset({"classifier", "pre_classifier", "pooler", "score"})
 """Modules of a classification head, which is trained whole and counted apart: all that stands behind the encoder's last layer. They are
@@ -21,6 +23,9 @@ class ParameterCopies(nn.Module):
         names: those to copy and train.
         frozen: those to copy only: values that an adapter needs and does not find in the base.
 
+    Raises:
+        NotApplicableError: the base holds parts of one of them only.
+
     Attributes:
         names: names of the trained parameters in the base, in its own order.
         frozen: names of the others.
@@ -28,6 +33,7 @@ class ParameterCopies(nn.Module):
 
     def __init__(self, own: Mapping[str, Tensor], names: Sequence[str], frozen: Sequence[str] = ()) -> None:
         super().__init__()
+        require_whole({name: own[name] for name in (*names, *frozen)})
         self.names, self.frozen = tuple(names), tuple(frozen)
         self.dtypes = {name: own[name].dtype for name in (*self.names, *self.frozen)}
         self.values = nn.ParameterList(_master_copy(own[name]) for name in self.names)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from typing import Any
 
 import torch
 from torch import nn
+
+from trainers.adapters.partition import held
 
 _STRUCTURE = (
     "_modules",
@@ -43,11 +46,11 @@ class Snapshot:
 
 
 def _shallow_copy(attributes: dict[str, Any]) -> dict[str, Any]:
-    return {key: value.copy() if key in _STRUCTURE else value for key, value in attributes.items()}
+    return {key: copy.copy(value) if key in _STRUCTURE else value for key, value in attributes.items()}
 
 
 def fingerprint(base: nn.Module) -> str:
-    """Return a hash of every bit of the model's parameters and buffers, in about 0.1 s per GB.
+    """Return a hash of every bit that this worker holds of the model's parameters and buffers, in about 0.1 s per GB.
 
     Each tensor's bytes are summed as 64-bit words over rows and columns, weighted by position, so that a changed, moved or
     swapped value shows; not meant against an adversary.
@@ -55,7 +58,8 @@ def fingerprint(base: nn.Module) -> str:
     parts = []
     with torch.no_grad():
         for name, tensor in [*base.named_parameters(), *base.named_buffers()]:
-            parts.append((name, str(tensor.dtype), tuple(tensor.shape), *_word_sums(tensor)))
+            own = held(tensor)
+            parts.append((name, str(own.dtype), tuple(own.shape), *_word_sums(own)))
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 

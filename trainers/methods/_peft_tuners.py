@@ -47,6 +47,8 @@ class Tuner:
     penalised: bool = False
     form: Literal["layers", "ia3", "norms", "attention", "embedding", "adalora", "prompt"] = "layers"
     """How it attaches: which class of the bridge runs it."""
+    base_weights: Literal["run", "read_at_start", "read_in_training"] = "run"
+    """When the tuner reads the base's matrices, other than inside the forward pass of its layers."""
     parts: Callable[[Mapping[str, Any], Sides], Parts] | None = None
     """What the tuner stores, for counting; only of tuners whose construction needs the base's weights."""
 
@@ -74,6 +76,7 @@ TUNERS: Mapping[str, Tuner] = {
         settings={"r": ANY, "num_subspaces": ANY},
         trains_at_start=("adamss_B.*",),
         parts=_peft_parts.adamss,
+        base_weights="read_at_start",
     ),
     "adaption_prompt": Tuner(
         "prompt",
@@ -115,8 +118,16 @@ TUNERS: Mapping[str, Tuner] = {
         settings={"decomposition_method": ("relu", "qr"), "para": (False, True)},
         dropout="deft_dropout",
         within_side=True,
+        base_weights="read_at_start",
     ),
-    "delora": Tuner("low-rank", "arXiv 2503.18225", scaling="delora_lambda", within_side=True, trains_at_start=("delora_B.*",)),
+    "delora": Tuner(
+        "low-rank",
+        "arXiv 2503.18225",
+        scaling="delora_lambda",
+        within_side=True,
+        trains_at_start=("delora_B.*",),
+        base_weights="read_at_start",
+    ),
     "fourierft": Tuner(
         "structured",
         "arXiv 2405.03003",
@@ -134,6 +145,7 @@ TUNERS: Mapping[str, Tuner] = {
         seed="projection_prng_key",
         dropout="frod_dropout",
         parts=_peft_parts.frod,
+        base_weights="read_at_start",
     ),
     "glora": Tuner(
         "low-rank",
@@ -173,6 +185,7 @@ TUNERS: Mapping[str, Tuner] = {
         dropout="rank_dropout",
         within_side=True,
         trains_at_start=("hada_w2_b.*",),
+        base_weights="read_at_start",
     ),
     "lokr": Tuner(
         "structured",
@@ -204,7 +217,9 @@ TUNERS: Mapping[str, Tuner] = {
         # Its module_dropout is never applied (peft 0.21.2).
         settings={"block_share": (False, True), "coft": (False, True), "eps": ANY, **_ROTATION},
     ),
-    "osf": Tuner("structured", "arXiv 2504.07097", draws=False, capacity=("effective_rank",), within_side=True),
+    "osf": Tuner(
+        "structured", "arXiv 2504.07097", draws=False, capacity=("effective_rank",), within_side=True, base_weights="read_at_start"
+    ),
     "p_tuning": Tuner(
         "prompt",
         "arXiv 2103.10385",
@@ -251,6 +266,7 @@ TUNERS: Mapping[str, Tuner] = {
         seed="random_seed",
         dropout="psoft_dropout",
         within_side=True,
+        base_weights="read_at_start",
     ),
     "pvera": Tuner(
         "low-rank",
@@ -276,7 +292,14 @@ TUNERS: Mapping[str, Tuner] = {
         "scaling", "arXiv 2409.00119", draws=False, capacity=(), settings={"variant": ("road_1", "road_2", "road_4"), "group_size": ANY}
     ),
     "shira": Tuner("sparse", "arXiv 2406.13175", seed="random_seed", within_side=True, parts=_peft_parts.shira),
-    "supertuning": Tuner("sparse", "arXiv 2607.09287", draws=False, capacity=("sparsity",), settings={"select_top": (True, False)}),
+    "supertuning": Tuner(
+        "sparse",
+        "arXiv 2607.09287",
+        draws=False,
+        capacity=("sparsity",),
+        settings={"select_top": (True, False)},
+        base_weights="read_at_start",
+    ),
     "tinylora": Tuner(
         "low-rank",
         "arXiv 2602.04118",
@@ -285,8 +308,11 @@ TUNERS: Mapping[str, Tuner] = {
         fixed=_UNSAVED,
         seed="projection_seed",
         dropout="tinylora_dropout",
+        base_weights="read_at_start",
     ),
-    "trainable_tokens": Tuner("embedding", "-", draws=False, capacity=(), settings={"token_indices": ANY}, form="embedding"),
+    "trainable_tokens": Tuner(
+        "embedding", "-", draws=False, capacity=(), settings={"token_indices": ANY}, form="embedding", base_weights="read_at_start"
+    ),
     "unilora": Tuner(
         "low-rank",
         "arXiv 2506.00799",

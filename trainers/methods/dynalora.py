@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from trainers.adapters.allocation import average_over_workers
+from trainers.adapters.allocation import average_over_workers, workers
 from trainers.adapters.draws import derived_generator
 from trainers.adapters.pairs import PairMethod
 from trainers.adapters.sites import Site
@@ -56,6 +56,7 @@ class Dynalora(PairMethod):
         trains_at_start=("up.*",),
         packable=True,
         exports_lora=True,
+        freezes=True,
     )
 
     def build(self, base: torch.nn.Module) -> None:
@@ -88,7 +89,7 @@ class Dynalora(PairMethod):
         adapted_BTo = super().transform(x_BTi, y_BTo, site)
         if self.training:
             index = self._index[site.key]
-            self.uses[index] += self.is_active[index]
+            self.uses[index] += self.is_active[index] * workers()
             if self.settings["importance"] == "output":
                 scores_N = self.get_buffer("scores")
                 scores_N[index] += torch.linalg.vector_norm(adapted_BTo.detach(), dtype=scores_N.dtype)
@@ -101,7 +102,9 @@ class Dynalora(PairMethod):
             self._activate(self._chosen())
 
     def after_step(self, step: int, steps: int) -> None:
-        """Note the norms of the gradients."""
+        """Note the norms of the gradients, or bring the workers' norms of outputs together."""
+        if self.settings["importance"] == "output":
+            average_over_workers([self.get_buffer("scores")])
         if self.settings["importance"] == "gradient":
             scores_N = self.get_buffer("scores")
             for site, active in zip(self.sites, self.is_active.tolist(), strict=True):
@@ -117,9 +120,7 @@ class Dynalora(PairMethod):
 
     def _chosen(self) -> Tensor:
         """Return which modules (N) become active."""
-        scores_N = self.get_buffer("scores").clone()
-        average_over_workers([scores_N])
-        shares_N = scores_N.double().cpu()
+        shares_N = self.get_buffer("scores").double().cpu()
         shares_N /= shares_N.sum()
         allocator = self.settings["allocator"]
         if allocator in ("topk", "threshold"):

@@ -17,6 +17,7 @@ class Full(TrainedCopies):
         default_targets=(),
         draws=False,
         reads=("learning_rate",),
+        base_weights="copied",
     )
 
 

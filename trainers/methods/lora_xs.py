@@ -39,6 +39,7 @@ class LoraXs(Method):
         default_targets=("q", "k", "v", "o", "gate", "up", "down", "fc2"),
         trains_at_start=("core.*",),
         starts_as="near",
+        base_weights="read_at_start",
         packable=True,
         exports_lora=True,
     )

@@ -65,6 +65,7 @@ def _card(name: str, tuner: Tuner) -> MethodCard:
         capacity=tuner.capacity,
         settings=_settings(name, tuner),
         trains_at_start=tuner.trains_at_start,
+        base_weights=tuner.base_weights,
         starts_as=tuner.starts_as,
         mergeable=tuner.mergeable,
         draws=tuner.draws,

@@ -17,6 +17,7 @@ class AdamW(Optimizer):
         reference="arXiv 1711.05101",
         source="torch.optim.AdamW",
         reads=("learning_rate", "head_learning_rate", "betas", "eps", "weight_decay", "scheduler", "warmup_ratio", "clip"),
+        elementwise=True,
     )
 
     @classmethod

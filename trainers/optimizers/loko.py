@@ -176,6 +176,7 @@ class Loko(Optimizer):
         classes_only={"noise": ("softmax",)},
         forms=("label",),
         penalties=False,
+        online=True,
         limit="needs the derivative of every output of the model: one backward pass for each class of a classification head, but one for "
         "each word of a language model's vocabulary. Fix: use it with an encoder, on a task of classes or numbers",
     )

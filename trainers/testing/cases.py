@@ -15,7 +15,9 @@ from search_spaces.trial import ModelRef
 from trainers import registry
 from trainers.adapters.attach import AdaptedModel, attached
 from trainers.adapters.method import Method
+from trainers.group import alone
 from trainers.models import load, meta_model
+from trainers.partitioning import Partitioned
 from trainers.testing.oracle import batch, loss_of
 
 
@@ -50,6 +52,17 @@ def resident(name: str, dtype: torch.dtype = torch.float32) -> nn.Module:
 def shapes_of(name: str) -> nn.Module:
     """Return the same on the meta device."""
     return meta_model(ModelRef(id=name))
+
+
+@contextmanager
+def partitioned(name: str) -> Iterator[nn.Module]:
+    """Load a registered base and partition it by ZeRO-3, for the length of a `with` block."""
+    base = load(ModelRef(id=name), torch.device("cpu")).model
+    parts = Partitioned(base, {"stage3_param_persistence_threshold": 0}, alone())
+    try:
+        yield base
+    finally:
+        parts.close()
 
 
 @contextmanager

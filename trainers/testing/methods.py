@@ -20,8 +20,10 @@ from trainers.adapters.attach import adapter_dtype
 from trainers.adapters.merging import merged
 from trainers.adapters.method import Method
 from trainers.adapters.snapshot import fingerprint
+from trainers.api import group_refusal
 from trainers.counting import count, measured
 from trainers.models import load
+from trainers.registry import optimizer_type
 from trainers.testing.cases import (
     MethodCase,
     attached_case,
@@ -29,6 +31,7 @@ from trainers.testing.cases import (
     initial,
     logits_of,
     loss_on,
+    partitioned,
     relative,
     resident,
     shapes_of,
@@ -199,6 +202,24 @@ class EncoderMethodSuite:
         assert fingerprint(base) == bits
         assert structure(base) == before
         assert not any(p.requires_grad or p.grad is not None for p in base.parameters())
+
+    def test_declares_that_it_freezes(self, case: MethodCase) -> None:
+        """A method that leaves parameters out of some steps says so in its card: workers that divide them up must know."""
+        frozen = False
+        with attached_case(case, resident(case.model)) as model:
+            for step in range(case.steps):
+                model.before_step(step, case.steps)
+                frozen = frozen or not all(p.requires_grad for p in model.trainable().values())
+        assert case.kind.card.freezes or not frozen
+
+    def test_trains_on_a_partitioned_base(self, case: MethodCase) -> None:
+        """On a base that ZeRO-3 has partitioned, training goes as on a whole one, unless the card says that it cannot."""
+        if reason := group_refusal(case.kind.card, optimizer_type("adamw").card, 1, 3):
+            pytest.skip(reason)
+        with attached_case(case, resident(case.model)) as model:
+            expected = train(model, case, 2)
+        with partitioned(case.model) as base, attached_case(case, base) as model:
+            assert train(model, case, 2) == pytest.approx(expected, rel=1e-5)
 
     def test_padding_is_not_read(self, case: MethodCase) -> None:
         """A text has the same output beside a longer one, padded, as alone: on the left in language models, on the right in encoders."""
