@@ -17,9 +17,12 @@ from rich.text import Text
 from search_spaces.trial import BASE, Phase, Trial
 from trainers.results import Outcome, Progress
 
+LINE_SECONDS = 30.0
+"""Between two lines in a log."""
+
 
 class SweepDisplay:
-    """Shows a run on a terminal; on anything else it stays silent.
+    """Shows a run: live on a terminal, by a line now and then on anything else, such as the log of a job.
 
     Args:
         console: where it is shown.
@@ -35,6 +38,7 @@ class SweepDisplay:
         self._running: dict[str, Trial] = {}
         self._seconds: list[float] = []
         self._side_by_side = 1
+        self._line_due = self._begun
         self._best: dict[tuple[str, Phase], float] = {}
         self._settled: Counter[str] = Counter()
         self._signs: Callable[[], list[Progress]] = list
@@ -74,6 +78,9 @@ class SweepDisplay:
             if score is not None:
                 key = (trial.label, trial.phase)
                 self._best[key] = max(score, self._best.get(key, score))
+            if not self._console.is_terminal and time.monotonic() >= self._line_due:
+                self._line_due = time.monotonic() + LINE_SECONDS
+                self._console.print(self._headline(), soft_wrap=True)
 
     def watch(self, signs: Callable[[], list[Progress]], side_by_side: int) -> None:
         """Take the source of the running trials' progress; returns when the one before is no longer being asked."""

@@ -10,15 +10,18 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from search_spaces.errors import StorageError
-from search_spaces.trial import Trial
+from search_spaces.trial import ModelRef, Trial
 from trainers.outcomes import OutcomeStore
 from trainers.results import Outcome, Status
+from trainers.storage import DamagedError
 
 log = logging.getLogger(__name__)
 
 HAND_OUTS = 3
 """How often a trial that leaves no Outcome is handed out before it is recorded as an error."""
+
+OUT_OF_MEMORY = ("OutOfMemory", "MemoryError", "out of memory", "can't allocate memory")
+"""What the reason of a hand-out that failed for lack of memory contains: Ray's, Python's and torch's words for it."""
 
 
 class Observer(Protocol):
@@ -54,7 +57,7 @@ class Course:
     retry_failed: bool = False
     elsewhere: Mapping[str, Outcome] = field(default_factory=dict)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
-    """Outcomes by trial id."""
+    """Outcomes by trial id, without their curves and environments."""
     settled_now: list[str] = field(default_factory=list)
     """Ids of the trials that got their Outcome in this run, in order."""
     skipped: int = 0
@@ -63,7 +66,7 @@ class Course:
     """Why nothing more is handed out, when the sweep cannot go on."""
 
     def __post_init__(self) -> None:
-        self._waiting: deque[Trial] = deque()
+        self._waiting: dict[ModelRef, deque[Trial]] = {}
         self._running: dict[str, Trial] = {}
         self._hand_outs: dict[str, int] = {}
         self._phase_two = False
@@ -87,27 +90,47 @@ class Course:
         """All trials planned so far, in order."""
         return tuple(self._planned.values())
 
-    def next(self) -> Trial | None:
-        """Hand out a trial, or None when none can be handed out now."""
+    def waiting(self) -> dict[ModelRef, int]:
+        """Return the number of waiting trials of each base model that has any."""
+        return {} if self.stopped is not None else {model: len(trials) for model, trials in self._waiting.items()}
+
+    def upcoming(self, model: ModelRef | None = None) -> Trial | None:
+        """Return the trial that `next` would hand out."""
         if self.stopped is not None or not self._waiting:
             return None
-        trial = self._waiting.popleft()
+        trials = next(iter(self._waiting.values())) if model is None else self._waiting.get(model)
+        return trials[0] if trials else None
+
+    def next(self, model: ModelRef | None = None) -> Trial | None:
+        """Hand out a trial, or None when none can be handed out now.
+
+        Args:
+            model: base model that the trial is to have; None takes any.
+        """
+        trial = self.upcoming(model)
+        if trial is None:
+            return None
+        self._waiting[trial.model].popleft()
+        if not self._waiting[trial.model]:
+            del self._waiting[trial.model]
         self._running[trial.id] = trial
         self._hand_outs[trial.id] = self._hand_outs.get(trial.id, 0) + 1
         self.observer.started(trial)
         return trial
 
-    def returned(self, trial_id: str, reason: str = "") -> None:
+    def returned(self, trial_id: str, reason: str = "", *, counted: bool = True) -> None:
         """Take note that a hand-out has ended: look for the Outcome, else hand the trial out again, a bounded number of times.
 
         Args:
             reason: what is known of a hand-out that left no Outcome.
+            counted: whether it reached a worker at all; one that did not may be repeated without end.
         """
         trial = self._running.pop(trial_id)
         outcome = self._read(trial_id)
+        self._hand_outs[trial_id] -= not counted
         if outcome is None and self._hand_outs[trial_id] < HAND_OUTS:
             log.warning("trial %s left no Outcome (%s); it is handed out again", trial_id, reason)
-            self._waiting.appendleft(trial)
+            self._queue(trial).appendleft(trial)
             self._available[trial_id] = time.time()
             return
         if outcome is None:
@@ -120,22 +143,25 @@ class Course:
         self.stopped = self.stopped or reason
 
     def _add(self, trials: Iterable[Trial]) -> None:
-        for trial in trials:
-            if trial.id in self._planned:
-                continue
+        new = {trial.id: trial for trial in trials if trial.id not in self._planned}
+        found = self.store.read_each(new, self._read)
+        for trial in new.values():
             self._planned[trial.id] = trial
-            outcome = self._read(trial.id)
+            outcome = found.get(trial.id)
             if outcome is not None and self.retry_failed and outcome.status != "finished":
                 self.store.set_aside(trial.id, outcome.status)
                 outcome = None
             outcome = outcome or self._elsewhere(trial.id)
             if outcome is None:
-                self._waiting.append(trial)
+                self._queue(trial).append(trial)
                 self._available[trial.id] = time.time()
             else:
-                self.outcomes[trial.id] = outcome
+                self.outcomes[trial.id] = _lean(outcome)
                 self.skipped += 1
         self.observer.planned(len(self._planned), len(self.outcomes))
+
+    def _queue(self, trial: Trial) -> deque[Trial]:
+        return self._waiting.setdefault(trial.model, deque())
 
     def _advance(self) -> None:
         """Begin the report phase when every select trial has an Outcome."""
@@ -150,20 +176,25 @@ class Course:
     def _read(self, trial_id: str) -> Outcome | None:
         try:
             return self.store.read(trial_id)
-        except StorageError as error:
+        except DamagedError as error:
             kept = self.store.set_aside(trial_id, "damaged")
             log.warning("%s; its files were moved to %s and the trial runs again", error, kept)
             return None
 
     def _settle(self, trial: Trial, outcome: Outcome) -> None:
-        self.outcomes[trial.id] = outcome
+        self.outcomes[trial.id] = _lean(outcome)
         self.settled_now.append(trial.id)
         self.observer.settled(trial, outcome)
 
     def _give_up(self, trial: Trial, reason: str) -> Outcome:
-        status: Status = "out_of_memory" if "OutOfMemory" in reason else "error"
+        status: Status = "out_of_memory" if any(sign in reason for sign in OUT_OF_MEMORY) else "error"
         now = time.time()
         text = f"left no Outcome in {HAND_OUTS} attempts; the last one: {reason or 'no reason known'}"
         outcome = Outcome(trial_id=trial.id, attempt=uuid.uuid4().hex[:8], status=status, started=now, ended=now, error=text)
         self.store.commit(trial, outcome)
         return self.store.read(trial.id) or outcome
+
+
+def _lean(outcome: Outcome) -> Outcome:
+    """Return what decides the course and is shown at its end: the rest, of thousands of trials, would fill the driver's memory."""
+    return outcome.model_copy(update={"curves": {}, "environment": {}})

@@ -43,13 +43,19 @@ def ray_session(address: str | None) -> Iterator[None]:
     """Connect to the Ray cluster at `address`, or start one in this process's name; end it afterwards.
 
     Args:
-        address: as `host:port` or `ray://...`; None starts Ray on this machine, listening on loopback only.
+        address: as `host:port`, or `auto` for the cluster that this machine is a node of; None starts Ray on this machine, listening on
+            loopback only.
+
+    Raises:
+        ClusterError: there is no such cluster, or it does not let this user in.
     """
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     if address is None:
         # Otherwise a token is left behind that switches authentication on for any Ray that is started here later.
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+        # On these systems Ray keeps to loopback, and this tells it to do as there; else its ports would be open to the network.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     import ray
 
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
@@ -59,8 +65,8 @@ def ray_session(address: str | None) -> Iterator[None]:
         _reach(address)
         try:
             ray.init(address=address, **quiet)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise ClusterError(f"cannot use the Ray cluster at {address}: {str(error).splitlines()[0]}. {ADDRESS_FIX}") from error
+        except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+            raise ClusterError(f"cannot use the Ray cluster at {address}: {str(error).strip().splitlines()[0]}. {ADDRESS_FIX}") from error
     try:
         yield
     finally:
@@ -69,9 +75,16 @@ def ray_session(address: str | None) -> Iterator[None]:
 
 def _reach(address: str) -> None:
     """Raise ClusterError when nothing listens at `host:port`; Ray itself would try for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if address == "auto":
+        return
+    if address.startswith("ray://"):
+        raise ClusterError(
+            f"{address!r} is an address of Ray Client, from outside of the cluster. Fix: run it on the cluster with `fairsweep submit`, "
+            "or on one of its nodes with --address auto"
+        )
+    host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
-        raise ClusterError(f"{address!r} is not an address. Valid: HOST:PORT, such as 10.0.0.1:6379. {ADDRESS_FIX}")
+        raise ClusterError(f"{address!r} is not an address. Valid: auto, or HOST:PORT, such as 10.0.0.1:6379. {ADDRESS_FIX}")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
     except OSError as error:

@@ -9,10 +9,9 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
@@ -22,15 +21,16 @@ from orchestrator.selection import Selection
 from orchestrator.sweep.course import Course, Observer
 from orchestrator.sweep.lock import sweep_lock
 from orchestrator.sweep.ray_session import ray_session, throw_away_folder
-from orchestrator.tracking.connection import exists
+from orchestrator.tracking.connection import AccessError, exists
 from orchestrator.tracking.deliverer import Deliverer
 from orchestrator.tracking.delivery import Tracker
 from orchestrator.tracking.records import RunReader
 from search_spaces.errors import StorageError, TrackingError, UnknownNameError
 from search_spaces.loading import dump_spec
-from search_spaces.trial import DataRef, ModelRef, Trial
+from search_spaces.trial import Trial
 from trainers.outcomes import OutcomeStore
 from trainers.results import Job, Outcome, Progress
+from trainers.storage import Storage
 
 log = logging.getLogger(__name__)
 
@@ -73,13 +73,13 @@ class Runner:
     """Runs one plan.
 
     Attributes:
-        storage: folder of all sweeps.
+        storage: path or URI of the place of all sweeps.
         uri: tracking URI.
         address: Ray cluster; None for this machine.
     """
 
     plan: Plan
-    storage: Path
+    storage: str
     uri: str
     display: Display
     documents: Mapping[str, str]
@@ -95,8 +95,8 @@ class Runner:
             StorageError: the storage is full; what was recorded before is kept.
             FairsweepError: a model or data cannot be loaded, or a trial fits on no machine.
         """
-        folder, begun = self.storage / self.plan.spec.name, time.monotonic()
-        with sweep_lock(folder, time.time()):
+        folder, begun = Storage.at(self.storage) / self.plan.spec.name, time.monotonic()
+        with sweep_lock(folder, time.time()) as marker:
             store = OutcomeStore(folder / "outcomes")
             store.sweep_up()
             tracker = Tracker(self.uri, self.plan.spec.name, self.plan.digest)
@@ -108,7 +108,7 @@ class Runner:
                 course = self._course(store, deliverer, elsewhere, result)
                 try:
                     with _termination_as_interrupt():
-                        self._train(course, folder, result)
+                        self._train(course, folder, marker, result)
                 except KeyboardInterrupt:
                     result.interrupted = True
                 except BaseException:
@@ -140,40 +140,39 @@ class Runner:
             elsewhere=elsewhere,
         )
 
-    def _train(self, course: Course, folder: Path, result: RunResult) -> None:
+    def _train(self, course: Course, folder: Storage, marker: str, result: RunResult) -> None:
         if course.finished:
             return
         # Once more inside: Ray takes over the signals when it starts.
-        with ray_session(self.address), throw_away_folder() as scratch, _termination_as_interrupt():
-            from orchestrator.sweep.tuning import fit, start_fleet
+        with ray_session(self.address), self._alone_on_cluster(folder), throw_away_folder() as scratch, _termination_as_interrupt():
+            from orchestrator.sweep.tuning import Tuning
 
             resources = self.plan.spec.resources
-            fleet = start_fleet(WORKER, resources, len(course.trials))
-            result.side_by_side = len(fleet)
-            self.display.watch(fleet.progress, len(fleet))
+            tuning = Tuning(WORKER, resources, course, self._deepspeed())
             try:
-                fleet.call_all("prepare", *self._first_needs(course))
-                job = partial(make_job, self._job(folder, len(fleet)), resources.solo)
-                pauses = fit(course, fleet, job, resources.time_limit, scratch)
-                result.longest_pause_seconds = max((_pause(course.outcomes[key], wait) for key, wait in pauses.items()), default=0.0)
+                result.side_by_side = len(tuning.fleet)
+                self.display.watch(tuning.fleet.progress, result.side_by_side)
+                job = partial(make_job, self._job(folder, marker, result.side_by_side), resources.solo)
+                pauses = tuning.run(job, scratch)
+                known = [(course.outcomes[key], wait) for key, wait in pauses.items() if key in course.outcomes]
+                result.longest_pause_seconds = max((_pause(outcome, wait) for outcome, wait in known), default=0.0)
             finally:
                 # The display must not ask members that are about to end: Ray would start anew to answer it.
                 self.display.watch(list, 0)
-                fleet.close()
+                tuning.fleet.close()
 
-    def _first_needs(self, course: Course) -> tuple[ModelRef, list[tuple[str, DataRef, int, int]]]:
-        """Return the first base and all that is trained on it, so that the fleet loads them before the first trial."""
-        waiting = [trial for trial in course.trials if trial.id not in course.outcomes]
-        model = waiting[0].model
-        needs = {
-            (t.task, t.data.digest): (t.task, t.data, t.training.max_length, t.training.max_new_tokens) for t in waiting if t.model == model
-        }
-        return model, list(needs.values())
+    def _alone_on_cluster(self, folder: Storage) -> AbstractContextManager[None]:
+        if self.address is None:
+            return nullcontext()
+        from orchestrator.sweep.cluster_lock import cluster_lock
 
-    def _job(self, folder: Path, side_by_side: int) -> dict[str, Any]:
+        return cluster_lock(folder, time.time())
+
+    def _job(self, folder: Storage, marker: str, side_by_side: int) -> dict[str, Any]:
         """Return what the jobs of all trials have in common."""
-        time_limit, storage = self.plan.spec.resources.time_limit, str(folder.absolute())
-        return {"storage": storage, "time_limit": time_limit, "deepspeed": self._deepspeed(), "side_by_side": side_by_side}
+        time_limit = self.plan.spec.resources.time_limit
+        common = {"storage": folder.uri, "marker": marker, "time_limit": time_limit, "side_by_side": side_by_side}
+        return {**common, "deepspeed": self._deepspeed()}
 
     def _deepspeed(self) -> tuple[tuple[str, Any], ...]:
         section = self.plan.spec.deepspeed.model_dump()
@@ -233,12 +232,18 @@ class _Watched:
 
 
 def _delivered_elsewhere(uri: str, sweep: str, store: OutcomeStore) -> dict[str, Outcome]:
-    """Return Outcomes that only MLflow holds, such as those of a run with another storage; none when it does not answer."""
+    """Return Outcomes that only MLflow holds, such as those of a run with another storage; none when it does not answer.
+
+    Raises:
+        AccessError: MLflow does not accept the login, which is told before anything is trained.
+    """
     if not exists(uri):
         return {}
     known = set(store.ids())
     try:
         records = RunReader(uri).runs(sweep)
+    except AccessError:
+        raise
     except (TrackingError, UnknownNameError):
         return {}
     found = {}

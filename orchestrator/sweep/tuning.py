@@ -5,58 +5,101 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.execution import class_cache
 
 from cluster.fleet import Fleet
-from cluster.resources import TrialResources
+from cluster.handout import Limits
+from cluster.resources import ResourcesError, TrialResources
+from orchestrator.sweep.bases import Bases
 from orchestrator.sweep.course import Course
+from orchestrator.sweep.preparation import Settings, start_group
 from orchestrator.sweep.proxy import Proxy
 from orchestrator.sweep.searcher import CourseSearcher
 from search_spaces.sections import ResourcesSection
 
 
-def start_fleet(factory: str, resources: ResourcesSection, trials: int) -> Fleet:
-    """Start as many members as fit side by side, and no more than there are trials; a single one for solo trials.
-
-    Raises:
-        ResourcesError: not a single trial fits.
-    """
-    needs = TrialResources(resources.cpus, resources.gpus, resources.memory)
-    size = min(needs.side_by_side(ray.cluster_resources()), 1 if resources.solo else max(1, trials))
-    return Fleet(factory, {"threads": resources.cpus}, size, needs)
-
-
-def fit(course: Course, fleet: Fleet, job: Callable[[str, str], Any], time_limit: float | None, scratch: str) -> dict[str, float]:
-    """Let Ray Tune run a course on a fleet until it is finished.
+class Tuning:
+    """Lets Ray Tune run a course on a fleet.
 
     Args:
-        job: makes a member's argument from a trial's JSON and the name of the attempt.
-        time_limit: seconds a trial may take.
-        scratch: folder for Tune's own files, which nothing reads.
+        factory: of the fleet's workers, as `module:name`.
+        resources: what a trial occupies.
+        course: what is to run.
+        deepspeed: DeepSpeed's settings.
 
-    Returns:
-        By trial id, the seconds that a member stood idle before a trial that could have been handed out.
+    Raises:
+        ResourcesError: not a single trial fits on the cluster.
     """
-    # Tune would otherwise start one trial at a time with a custom searcher.
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(len(fleet))
-    searcher = CourseSearcher(course, len(fleet))
-    trainable = tune.with_parameters(Proxy, members=fleet.members, job=job, time_limit=time_limit)
-    # The fleet holds the cores; Tune refuses a trial that reserves nothing, so a proxy reserves one byte of memory.
-    placed: Any = tune.with_resources(trainable, tune.PlacementGroupFactory([{"CPU": 0, "memory": 1}]))
-    tuner = tune.Tuner(
-        placed,
-        tune_config=tune.TuneConfig(
-            search_alg=searcher,
-            num_samples=-1,
-            reuse_actors=True,
-            trial_dirname_creator=lambda trial: str(trial.trial_id),
-        ),
-        run_config=tune.RunConfig(storage_path=scratch, name="sweep", verbose=0, failure_config=tune.FailureConfig(max_failures=0)),
-    )
-    # At its end Tune looks for result files of each trial, which nothing writes here, and complains about each.
-    logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
-    tuner.fit()
-    return searcher.pauses
+
+    def __init__(self, factory: str, resources: ResourcesSection, course: Course, deepspeed: Settings) -> None:
+        self._resources, self._course, self._bases = resources, course, Bases()
+        self._needs = TrialResources(resources.cpus, resources.gpus, resources.memory, resources.workers)
+        size = min(self._room(), 1 if resources.solo else max(1, len(course.trials)))
+        self.fleet = Fleet(factory, {"threads": resources.cpus}, self._needs)
+        self._start = partial(start_group, fleet=self.fleet, bases=self._bases, course=course, deepspeed=deepspeed)
+        for group in range(size):
+            self._start(group)
+
+    def run(self, job: Callable[[str, str], Any], scratch: str) -> dict[str, float]:
+        """Run the course until it is finished.
+
+        Args:
+            job: makes a worker's argument from a trial's JSON and the name of the attempt.
+            scratch: folder for Tune's own files, which nothing reads.
+
+        Returns:
+            By trial id, the seconds that a group stood idle before a trial that could have been handed out.
+
+        Raises:
+            FairsweepError: a base model or data cannot be loaded, or no trial finds a place in the cluster.
+        """
+        self.fleet.wait_until_ready()
+        # Tune would otherwise start one trial at a time with a custom searcher; this one suggests no more than can run.
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = "1000"
+        _withhold_credentials()
+        searcher = CourseSearcher(self._course, self.fleet, self._bases, self._start, self._room_now, self._resources.solo)
+        limits = Limits(self._resources.stall_limit, self._resources.time_limit)
+        trainable = tune.with_parameters(Proxy, job=job, limits=limits)
+        # The fleet holds the cores; Tune refuses a trial that reserves nothing. Beside the driver a proxy cannot be lost without it,
+        # and keeps no GPU from anyone.
+        placed: Any = tune.with_resources(trainable, tune.PlacementGroupFactory([{"CPU": 0, _own_node(): 0.0001}]))
+        tuner = tune.Tuner(
+            placed,
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                num_samples=-1,
+                reuse_actors=True,
+                trial_dirname_creator=lambda trial: str(trial.trial_id),
+            ),
+            run_config=tune.RunConfig(storage_path=scratch, name="sweep", verbose=0, failure_config=tune.FailureConfig(max_failures=0)),
+        )
+        # At its end Tune looks for result files of each trial, which nothing writes here, and complains about each.
+        logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
+        tuner.fit()
+        return searcher.pauses
+
+    def _room(self) -> int:
+        return self._needs.side_by_side([node["Resources"] for node in ray.nodes() if node["Alive"]])
+
+    def _room_now(self) -> int:
+        try:
+            return self._room()
+        except ResourcesError:
+            return 0
+
+
+def _withhold_credentials() -> None:
+    """Keep Tune from copying cloud credentials into the proxies' runtime environment, which Ray logs and shows to whoever reaches it."""
+    class_cache.ENV_VARS_TO_PROPAGATE.difference_update([name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")])
+
+
+def _own_node() -> str:
+    """Return the name of the resource that only the driver's node has."""
+    own = ray.get_runtime_context().get_node_id()
+    resources = next(node["Resources"] for node in ray.nodes() if node["NodeID"] == own)
+    return next(str(name) for name in resources if name.startswith("node:") and name != "node:__internal_head__")
