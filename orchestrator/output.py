@@ -11,6 +11,8 @@ import warnings
 from collections.abc import Iterator
 from typing import TextIO
 
+from trainers.redaction import redacted
+
 
 @contextlib.contextmanager
 def answer_stream(debug: bool = False) -> Iterator[TextIO]:
@@ -39,9 +41,24 @@ def answer_stream(debug: bool = False) -> Iterator[TextIO]:
             os.dup2(stream.fileno(), sys.stdout.fileno())
 
 
+def safe(text: str) -> str:
+    """Return a text as it may be written to a terminal or a log: without secrets, and without control codes, which a server may send."""
+    return "".join(character if character.isprintable() or character in "\n\t" else " " for character in redacted(text))
+
+
+class SafeFormatter(logging.Formatter):
+    """Formats log records, their stack traces included, so that they may be shown."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as a safe text."""
+        return safe(super().format(record))
+
+
 def quieten(debug: bool) -> None:
     """Show our own warnings, and of other libraries errors only."""
-    logging.basicConfig(level=logging.INFO if debug else logging.ERROR, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(SafeFormatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO if debug else logging.ERROR, handlers=[handler])
     for room in ("orchestrator", "cluster", "trainers", "search_spaces"):
         logging.getLogger(room).setLevel(logging.DEBUG if debug else logging.WARNING)
     if not debug:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from orchestrator.cells import row_name
 from orchestrator.fairness import Certificate
+from orchestrator.leaderboard.columns import printable
 from orchestrator.plan import Plan
 
 
@@ -64,8 +65,9 @@ def certificate(certified: Certificate, missing: Sequence[str] = ()) -> list[Ren
     table = Table("rule", "title", "holds", "deviations and marks")
     for rule in certified.rules:
         remarks = [*map(str, rule.evidence.get("deviations", [])), *_marks(rule.evidence.get("marks", {}))]
-        table.add_row(rule.id, Text(rule.title), "yes" if rule.ok else Text("NO", style="bold red"), Text("\n".join(remarks)))
-    lines = [Text(f"missing: {name}") for name in missing]
+        shown = Text("\n".join(map(printable, remarks)))
+        table.add_row(rule.id, Text(printable(rule.title)), "yes" if rule.ok else Text("NO", style="bold red"), shown)
+    lines = [Text(printable(f"missing: {name}")) for name in missing]
     return [Text(f"Certificate: {verdict} ({holding} of {len(certified.rules)} rules)", style="bold"), table, *lines]
 
 
@@ -75,20 +77,20 @@ def listing(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
         return Text("none")
     table = Table(*rows[0])
     for row in rows:
-        table.add_row(*(Text(_cell(value)) for value in row.values()))
+        table.add_row(*(Text(printable(_cell(value))) for value in row.values()))
     return table
 
 
 def line(text: str) -> RenderableType:
     """Return one line of text."""
-    return Text(text)
+    return Text(printable(text))
 
 
 def document(content: Mapping[str, Any]) -> RenderableType:
     """Return one document as a table of two columns."""
     table = Table("key", "value", show_header=False)
     for key, value in content.items():
-        table.add_row(Text(key), Text(_cell(value)))
+        table.add_row(Text(printable(key)), Text(printable(_cell(value))))
     return table
 
 

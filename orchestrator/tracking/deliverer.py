@@ -17,9 +17,10 @@ from tenacity import (
     stop_when_event_set,
     wait_random_exponential,
 )
+from tenacity.stop import stop_base
 
 from orchestrator.tracking.connection import AwayError
-from orchestrator.tracking.delivery import Tracker, outcome_digest
+from orchestrator.tracking.delivery import Tracker
 from trainers.outcomes import OutcomeStore
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,8 @@ T = TypeVar("T")
 
 SWEEP_RUN, BACKLOG = "sweep", "backlog"
 """Keys, among what waits for delivery, of the sweep run and of the comparison of the store with MLflow."""
+ATTEMPTS = 8
+"""How often something is tried in a row while the server answers, but with an error; then it is the turn of what comes after it."""
 
 
 class Deliverer:
@@ -46,6 +49,8 @@ class Deliverer:
         self._waiting: dict[str, int] = {}
         self._failures: dict[str, Exception] = {}
         self._away: Exception | None = None
+        self._doubtful: set[str] = set()
+        """Trials of which a request went unanswered: the server may carry it out late, and make a run that nobody knows of."""
         self._given_up = Event()
         self._thread = Thread(target=self._work, name="mlflow-delivery", daemon=True)
         self._wait = wait_random_exponential(multiplier=min(1.0, longest_wait), max=longest_wait)
@@ -104,6 +109,10 @@ class Deliverer:
         self._deliver_backlog()
         while (item := self._queue.get()) is not None:
             self._attempt(*item)
+        while not self._queue.empty() and (item := self._queue.get()) is not None and not self._given_up.is_set():
+            self._attempt(*item)
+        for trial_id in sorted(self._doubtful):
+            self._attempt(BACKLOG, partial(self._tracker.reconcile_trial, trial_id))
 
     def _deliver_backlog(self) -> None:
         delivered = self._attempt(BACKLOG, self._tracker.reconcile)
@@ -114,7 +123,7 @@ class Deliverer:
 
     def _catch_up(self, trial_id: str, delivered: str | None) -> None:
         """Deliver an Outcome that was there at the start, unless MLflow holds it, or it was set aside to run again meanwhile."""
-        if self._store.folder(trial_id).is_dir() and outcome_digest(self._store, trial_id) != delivered:
+        if self._store.digest(trial_id) not in (None, delivered):
             self._tracker.deliver(self._store, trial_id)
 
     def _attempt(self, key: str, action: Callable[[], T]) -> T | None:
@@ -122,8 +131,10 @@ class Deliverer:
         if self._given_up.is_set():
             return None
         try:
-            result = self._retrying()(action)
+            result = self._retrying(key)(action)
         except AwayError:
+            if not self._given_up.is_set():
+                self._queue.put((key, action))
             return None
         except Exception as error:  # noqa: BLE001 - one Outcome that cannot be delivered is recorded and must not hold up the others
             log.error("not delivered to MLflow: %s: %s", key, error)
@@ -137,21 +148,24 @@ class Deliverer:
         self._done(key)
         return result
 
-    def _retrying(self) -> Retrying:
+    def _retrying(self, key: str) -> Retrying:
+        given_up = stop_when_event_set(self._given_up)
         return Retrying(
             retry=retry_if_exception_type(AwayError),
-            stop=stop_when_event_set(self._given_up),
+            stop=given_up if key == BACKLOG else given_up | _AnotherTurn(),
             wait=self._wait,
             sleep=sleep_using_event(self._given_up),
-            before_sleep=self._note_away,
+            before_sleep=partial(self._note_away, key),
             reraise=True,
         )
 
-    def _note_away(self, state: RetryCallState) -> None:
+    def _note_away(self, key: str, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         if self._away is None:
             log.warning("%s", error)
         self._away = error if isinstance(error, Exception) else None
+        if key not in (SWEEP_RUN, BACKLOG):
+            self._doubtful.add(key)
 
     def _expect(self, key: str) -> None:
         with self._lock:
@@ -162,3 +176,11 @@ class Deliverer:
             left = self._waiting.pop(key, 0) - 1
             if left > 0:
                 self._waiting[key] = left
+
+
+class _AnotherTurn(stop_base):
+    """Stops trying what the server answers with errors, a number of times in a row."""
+
+    def __call__(self, retry_state: RetryCallState) -> bool:
+        error = retry_state.outcome.exception() if retry_state.outcome else None
+        return isinstance(error, AwayError) and error.answered and retry_state.attempt_number >= ATTEMPTS

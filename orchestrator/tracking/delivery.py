@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from itertools import zip_longest
-from typing import TYPE_CHECKING, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.tracking import schema
-from orchestrator.tracking.connection import PREFIX, artifact_location, connect, readable, search
+from orchestrator.tracking.connection import PREFIX, AwayError, artifact_location, connect, readable, search
 from orchestrator.tracking.records import RAN, RunRecord, precedence, record_of
-from search_spaces.errors import StorageError
+from search_spaces.errors import StorageError, TrackingError
 from search_spaces.trial import Trial
 from trainers.outcomes import OutcomeStore
 from trainers.results import Outcome
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Metric, Param
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 SWEEP_STATUS: Mapping[str, str] = {"running": "RUNNING", "finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 """Status of a sweep -> status of its MLflow run."""
@@ -40,6 +40,9 @@ class Tracker:
     def __init__(self, uri: str, sweep: str, digest: str, client: MlflowClient | None = None) -> None:
         self.uri, self.sweep, self.digest = uri, sweep, digest
         self._given = client
+        self._experiment_id: str | None = None
+        self._met: set[str] | None = None
+        """Trials of which MLflow may hold a run, as far as is known since `reconcile`; None when nothing is known."""
 
     @cached_property
     def _client(self) -> MlflowClient:
@@ -48,7 +51,7 @@ class Tracker:
     def experiment_id(self) -> str:
         """Return the id of the sweep's experiment, which is made where it is missing and restored where it was deleted."""
         with readable(self.uri):
-            return self._experiment()
+            return self._experiment(afresh=True)
 
     def deliver(self, store: OutcomeStore, trial_id: str) -> str:
         """Bring a trial's Outcome to MLflow, from whatever an earlier delivery left; return the run's id.
@@ -60,23 +63,19 @@ class Tracker:
             TrackingError: the tracking store refuses.
             StorageError: the Outcome is missing or damaged.
         """
-        outcome = store.read(trial_id)
-        if outcome is None:
-            raise StorageError(f"{store.folder(trial_id)} does not exist: trial {trial_id} has no Outcome to deliver")
-        trial, digest = store.trial(trial_id), outcome_digest(store, trial_id)
-        with readable(self.uri):
-            experiment = self._experiment()
-            record = self._reconciled(experiment, trial_id)
-            if record is not None and _superseded(record, digest):
-                self._client.delete_run(record.run_id)
-                record = None
-            record = record or self._created(experiment, trial, outcome, digest)
-            if not record.delivered and record.tags[schema.OUTCOME] == digest:
-                self._complete(record, trial, outcome)
-                self._client.log_artifacts(record.run_id, str(store.folder(trial_id)))
-                self._client.set_terminated(record.run_id, schema.RUN_STATUS[outcome.status], int(outcome.ended * 1000))
-                self._client.set_tag(record.run_id, schema.DELIVERED, digest)
-            return record.run_id
+        outcome, digest = store.read(trial_id), store.digest(trial_id)
+        if outcome is None or digest is None:
+            raise StorageError(f"{store.root / trial_id} does not exist: trial {trial_id} has no Outcome to deliver")
+        trial = store.trial(trial_id)
+        with store.files(trial_id) as folder:
+            try:
+                return self._brought(trial, outcome, digest, folder)
+            except AwayError:
+                raise
+            except TrackingError:
+                # Another deliverer, or somebody by hand, deleted the run or the experiment meanwhile: look at what is there now.
+                self._experiment_id = self._met = None
+                return self._brought(trial, outcome, digest, folder)
 
     def reconcile(self) -> dict[str, str]:
         """Delete duplicate runs; return trial id -> digest of the outcome.json of every trial whose run is complete."""
@@ -85,7 +84,13 @@ class Tracker:
             for record in sorted(self._trial_records(), key=precedence):
                 if kept.setdefault(record.trial_id, record) is not record:
                     self._discard(record)
+        self._met = set(kept)
         return {trial_id: record.tags[schema.DELIVERED] for trial_id, record in kept.items() if record.delivered}
+
+    def reconcile_trial(self, trial_id: str) -> None:
+        """Delete all runs of a trial but one."""
+        with readable(self.uri):
+            self._reconciled(self._experiment(), trial_id)
 
     def known_trials(self, *, failed: bool = True) -> set[str]:
         """Return the trials whose complete run MLflow holds, so that they need not run again.
@@ -105,9 +110,11 @@ class Tracker:
             status: `running`, `finished`, `failed` or `interrupted`.
             now: Unix time in seconds; the digest with the largest is the sweep's newest.
         """
+        from mlflow.entities import RunTag
+
         tags = {schema.KIND: "sweep", schema.SWEEP: self.sweep, schema.DIGEST: self.digest, schema.STATUS: status, RAN: str(now)}
         with readable(self.uri):
-            experiment = self._experiment()
+            experiment = self._experiment(afresh=True)
             run_id = self._sweep_run(experiment)
             if run_id is None:
                 self._client.create_run(experiment, int(now * 1000), tags, f"sweep {self.sweep} {self.digest[:8]}")
@@ -115,15 +122,40 @@ class Tracker:
                 assert run_id is not None
             for name, text in documents.items():
                 self._client.log_text(run_id, text, name)
-            for key, value in tags.items():
-                self._client.set_tag(run_id, key, value)
+            self._client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
             if status == "running":
                 self._client.update_run(run_id, status=SWEEP_STATUS[status])
             else:
                 self._client.set_terminated(run_id, SWEEP_STATUS[status], int(now * 1000))
             return run_id
 
-    def _experiment(self) -> str:
+    def _brought(self, trial: Trial, outcome: Outcome, digest: str, folder: Path) -> str:
+        """Find or make the one run of a trial, complete it unless it is, or holds another Outcome that came first; return its id."""
+        with readable(self.uri):
+            record = self._found(trial.id, digest) or self._created(trial, outcome, digest)
+            if not record.delivered and record.tags[schema.OUTCOME] == digest:
+                _upload(folder, record.artifact_uri, self.uri)
+                self._client.set_terminated(record.run_id, schema.RUN_STATUS[outcome.status], int(outcome.ended * 1000))
+                self._complete(record, trial, outcome, digest)
+            return record.run_id
+
+    def _found(self, trial_id: str, digest: str) -> RunRecord | None:
+        """Return a trial's run, unless it gives way to the Outcome of this digest and was deleted."""
+        if self._met is not None and trial_id not in self._met:
+            return None
+        record = self._reconciled(self._experiment(), trial_id)
+        if record is not None and _superseded(record, digest):
+            self._client.delete_run(record.run_id)
+            return None
+        return record
+
+    def _experiment(self, afresh: bool = False) -> str:
+        """Return the id of the experiment; trials do not ask for it each, since every request counts when many sweeps share a server."""
+        if afresh or self._experiment_id is None:
+            self._experiment_id = self._found_experiment()
+        return self._experiment_id
+
+    def _found_experiment(self) -> str:
         name = PREFIX + self.sweep
         experiment = self._client.get_experiment_by_name(name)
         if experiment is None:
@@ -145,7 +177,7 @@ class Tracker:
             return str(rival.experiment_id)
 
     def _trial_records(self) -> list[RunRecord]:
-        runs = search(self._client, [self._experiment()], f"tags.`{schema.KIND}` = 'trial'")
+        runs = search(self._client, [self._experiment(afresh=True)], f"tags.`{schema.KIND}` = 'trial'")
         return list({run.info.run_id: record_of(run) for run in runs}.values())
 
     def _reconciled(self, experiment: str, trial_id: str) -> RunRecord | None:
@@ -156,8 +188,12 @@ class Tracker:
             self._discard(record)
         return records[0] if records else None
 
-    def _created(self, experiment: str, trial: Trial, outcome: Outcome, digest: str) -> RunRecord:
+    def _created(self, trial: Trial, outcome: Outcome, digest: str) -> RunRecord:
         tags = schema.tags_of(trial, outcome, self.sweep, self.digest, digest)
+        experiment = self._experiment()
+        if self._met is not None:
+            # Before the request: it may be done though its answer is lost.
+            self._met.add(trial.id)
         run = self._client.create_run(experiment, int(outcome.started * 1000), tags, schema.run_name(trial))
         # Another deliverer, or a repeated request, may have made one too: only a second look tells whose run stays.
         return self._reconciled(experiment, trial.id) or record_of(run)
@@ -166,17 +202,19 @@ class Tracker:
         log.warning("trial %s has more than one run; %s is deleted", record.trial_id, record.run_id)
         self._client.delete_run(record.run_id)
 
-    def _complete(self, record: RunRecord, trial: Trial, outcome: Outcome) -> None:
-        """Write the params and points that a run lacks; its tags are there since it was created."""
-        from mlflow.entities import Metric, Param
+    def _complete(self, record: RunRecord, trial: Trial, outcome: Outcome, digest: str) -> None:
+        """Write the params and points that a run lacks, and after them that it is complete; other tags it has since it was created."""
+        from mlflow.entities import Metric, Param, RunTag
 
         params = [Param(k, v) for k, v in schema.params_of(trial, outcome).items() if k not in record.params]
         there = {(m.key, m.timestamp, m.step) for key in record.metrics for m in self._client.get_metric_history(record.run_id, key)}
         points = [p for p in schema.points_of(outcome) if (p.key, p.timestamp, p.step) not in there]
         metrics = [Metric(p.key, p.value, p.timestamp, p.step) for p in points]
-        # The limits of one request: 100 params, 1,000 entries in all.
-        for some_params, some_metrics in zip_longest(_chunks(params, 100), _chunks(metrics, 900), fillvalue=()):
+        *earlier, last = _batches(metrics, params)
+        for some_metrics, some_params in earlier:
             self._client.log_batch(record.run_id, some_metrics, some_params)
+        # A store writes the tags of a batch after its params and metrics.
+        self._client.log_batch(record.run_id, *last, [RunTag(schema.DELIVERED, digest)])
 
     def _sweep_run(self, experiment: str) -> str | None:
         condition = f"tags.`{schema.KIND}` = 'sweep' and tags.`{schema.DIGEST}` = '{self.digest}'"
@@ -186,9 +224,12 @@ class Tracker:
         return run_ids[0] if run_ids else None
 
 
-def outcome_digest(store: OutcomeStore, trial_id: str) -> str:
-    """Return the SHA-256, in hexadecimal, of a trial's outcome.json."""
-    return hashlib.sha256((store.folder(trial_id) / "outcome.json").read_bytes()).hexdigest()
+def _upload(folder: Path, artifact_uri: str, tracking_uri: str) -> None:
+    """Send the files of a folder to where the server said at the run's creation; the client would fetch the run again to learn it."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    repository: Any = get_artifact_repository(artifact_uri, tracking_uri=tracking_uri)
+    repository.log_artifacts(str(folder))
 
 
 def _superseded(record: RunRecord, digest: str) -> bool:
@@ -197,5 +238,7 @@ def _superseded(record: RunRecord, digest: str) -> bool:
     return record.tags.get(schema.OUTCOME) != digest and not settled
 
 
-def _chunks(items: Sequence[T], size: int) -> list[Sequence[T]]:
-    return [items[start : start + size] for start in range(0, len(items), size)]
+def _batches(metrics: Sequence[Metric], params: Sequence[Param]) -> list[tuple[Sequence[Metric], Sequence[Param]]]:
+    """Return what goes into one request each, at least one: up to 100 params, and 1,000 entries in all with a tag."""
+    number = max(1, math.ceil(len(metrics) / 899), math.ceil(len(params) / 100))
+    return [(metrics[899 * n : 899 * (n + 1)], params[100 * n : 100 * (n + 1)]) for n in range(number)]

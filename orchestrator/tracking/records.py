@@ -41,6 +41,8 @@ class RunRecord:
     started: float
     """Unix time in seconds."""
     ended: float | None
+    artifact_uri: str = ""
+    """Where the run's files go."""
 
     @property
     def delivered(self) -> bool:
@@ -224,6 +226,7 @@ def record_of(run: Run) -> RunRecord:
         run_status=str(info.status),
         started=(info.start_time or 0) / 1000,
         ended=None if info.end_time is None else info.end_time / 1000,
+        artifact_uri=str(info.artifact_uri or ""),
     )
 
 

@@ -123,8 +123,9 @@ def finals_of(outcome: Outcome) -> dict[str, float]:
 
 
 def error_line(error: str) -> str:
-    """Return the first line of an error as a tag can hold it: printable, short and without credentials."""
-    line = (error.strip().splitlines() or [""])[0]
+    """Return what an error says in one line as a tag can hold it, printable, short and without credentials: the end of a stack trace."""
+    lines = [line for line in error.strip().splitlines() if line.strip()] or [""]
+    line = lines[-1] if '\n  File "' in error else lines[0]
     return shown_uri("".join(c if c.isprintable() else " " for c in line))[:_ERROR_LIMIT]
 
 

@@ -17,9 +17,9 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
-from orchestrator.tracking.connection import AwayError
+from orchestrator.tracking.connection import AwayError, tracking_uri
 from orchestrator.tracking.delivery import Tracker
-from search_spaces.errors import StorageError
+from search_spaces.errors import StorageError, TrackingError
 from trainers.outcomes import OutcomeStore
 
 Add = Callable[..., str]
@@ -136,6 +136,12 @@ def test_a_failed_trial_is_a_failed_run_that_says_why(
     run = client.get_run(run_id)
     assert (run.info.status, run.data.tags["fairsweep.status"]) == ("FAILED", status)
     assert run.data.tags["fairsweep.error"] == "cannot reach https://***@hub/x"
+
+
+def test_of_a_stack_trace_the_tag_holds_what_it_ends_with(uri: str, client: MlflowClient, store: OutcomeStore, finished: Add) -> None:
+    trace = 'Traceback (most recent call last):\n  File "x.py", line 1, in run\n    step()\nRuntimeError: no such layer'
+    run_id = Tracker(uri, "trace", "d").deliver(store, finished(outcome={"status": "error", "error": trace}))
+    assert client.get_run(run_id).data.tags["fairsweep.error"] == "RuntimeError: no such layer"
 
 
 def test_values_beyond_the_limits_of_mlflow_are_kept_readable(uri: str, client: MlflowClient, store: OutcomeStore, finished: Add) -> None:
@@ -329,13 +335,19 @@ def test_artifacts_of_a_sqlite_store_lie_beside_it(uri: str, client: MlflowClien
     assert [path.read_bytes() for path in folder.rglob("adapter.safetensors")] == [b"weights"]
 
 
-def test_a_server_that_does_not_answer_is_named_without_its_password(
-    store: OutcomeStore, finished: Add, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_does_not_answer_is_named(store: OutcomeStore, finished: Add, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with pytest.raises(AwayError, match=r"http://\*\*\*@127.0.0.1:9 does not answer") as caught:
-        Tracker("http://me:secret@127.0.0.1:9", "away", "d").deliver(store, finished())
-    assert "secret" not in str(caught.value)
+    with pytest.raises(AwayError, match=r"http://127.0.0.1:9 does not answer"):
+        Tracker("http://127.0.0.1:9", "away", "d").deliver(store, finished())
+
+
+@pytest.mark.parametrize("uri", ["http://me:secret@127.0.0.1:9", "https://token-secret@host/x", "http://me:sec/ret@127.0.0.1:9"])
+def test_a_server_uri_with_credentials_is_refused_and_not_repeated(uri: str, store: OutcomeStore, finished: Add) -> None:
+    with pytest.raises(TrackingError, match="set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD") as caught:
+        Tracker(uri, "credentials", "d").deliver(store, finished())
+    assert not [word for word in ("secret", "ret@", "me:") if word in str(caught.value)]
+    with pytest.raises(TrackingError, match="holds a user name or a password"):
+        tracking_uri(uri)
 
 
 def test_deleted_runs_stay_deleted(uri: str, client: MlflowClient, store: OutcomeStore, finished: Add) -> None:
