@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 import click
 
-from orchestrator.output import answer_stream
+from orchestrator.output import answer_stream, safe
 from search_spaces.errors import FairsweepError, StorageError
 
 DONE, NO, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -25,10 +25,10 @@ tracking_option = click.option(
 )
 storage_option = click.option(
     "--storage",
-    type=click.Path(path_type=Path),
-    default=Path("fairsweep/sweeps"),
+    metavar="PATH|URI",
+    default="fairsweep/sweeps",
     show_default=True,
-    help="Folder of all sweeps.",
+    help="Where all sweeps are kept: a folder, or a URI such as s3://BUCKET/FOLDER.",
 )
 
 
@@ -87,16 +87,16 @@ def _guarded(function: Callable[..., int], answer: Answer, debug: bool, argument
         return function(answer, **arguments)
     except FairsweepError as error:
         if debug:
-            traceback.print_exc()
-        click.echo(f"fairsweep: {error}", err=True)
+            click.echo(safe(traceback.format_exc()), err=True)
+        click.echo(safe(f"fairsweep: {error}"), err=True)
         return BAD_INPUT
     except KeyboardInterrupt:
         click.echo("fairsweep: interrupted", err=True)
         return INTERRUPTED
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  a stack trace may hold what must not be shown
         if debug:
-            raise
-        click.echo(f"fairsweep: internal error: {error!r}. This is a defect; `fairsweep --debug ...` shows where", err=True)
+            click.echo(safe(traceback.format_exc()), err=True)
+        click.echo(safe(f"fairsweep: internal error: {error!r}. This is a defect; `fairsweep --debug ...` shows where"), err=True)
         return BAD_INPUT
 
 

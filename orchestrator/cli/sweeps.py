@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import click
 
@@ -49,7 +48,7 @@ def run(
     spec: str,
     overrides: tuple[str, ...],
     address: str | None,
-    storage: Path,
+    storage: str,
     tracking_uri: str | None,
     retry_failed: bool,
     as_json: bool,
@@ -82,7 +81,7 @@ def run(
 
 
 @command(click.argument("sweep"), storage_option, json_option)
-def clean(answer: Answer, sweep: str, storage: Path, as_json: bool) -> int:
+def clean(answer: Answer, sweep: str, storage: str, as_json: bool) -> int:
     """Remove what SWEEP left besides its Outcomes: checkpoints and the remains of interrupted trials."""
     from orchestrator.sweep.cleaning import clean as cleaned
 

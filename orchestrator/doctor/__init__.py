@@ -1,0 +1,1 @@
+"""The doctor: what a machine or cluster lacks for a sweep, each finding with its fix."""
