@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,6 +59,9 @@ def client(address: str) -> Any:
         JobsError: Ray's client is not installed.
     """
     made = _client_class()
+    # Ray's client tells of every upload and connection, at the level that its own loggers set.
+    for handler in logging.getLogger("ray").handlers:
+        handler.setLevel(logging.WARNING)
     with _environment(RAY_API_SERVER_ADDRESS=address):
         return made(address)
 

@@ -97,7 +97,7 @@ class Group:
             seconds: how long to wait for the others.
 
         Returns:
-            What every worker told under this key, by rank; None where one kept silent.
+            What every worker told under this key, by rank; None, on all workers, where one kept silent for too long.
 
         Raises:
             torch.distributed.DistError: the leader's process has ended.
@@ -108,7 +108,11 @@ class Group:
         self.store.set(keys[self.rank], json.dumps(value))
         try:
             self.store.wait(keys, timedelta(seconds=seconds))
+            found = "all"
         except distributed.DistStoreError:
+            found = "silence"
+        # The first one to decide decides for all: a worker that has given up must not be taken at its word later.
+        if self.store.compare_set(f"{key}/found", "", found) != b"all":
             return None
         return [json.loads(self.store.get(k)) for k in keys]
 

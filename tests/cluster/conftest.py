@@ -14,7 +14,7 @@ from orchestrator.sweep.ray_session import ray_session
 REPOSITORY = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def local_ray() -> Iterator[None]:
     """A Ray of this process's own, whose actors find the tests' modules."""
     before = os.environ.get("PYTHONPATH", "")

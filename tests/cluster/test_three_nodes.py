@@ -32,7 +32,7 @@ seeds: {select: [100], report: [0, 1]}
 """
 TRIALS = 5
 OUTCOMES = "sweeps/three-nodes/outcomes/*/outcome.json"
-WAIT = f"until ls {OUTCOMES} >wait.log 2>&1; do fairsweep status three-nodes >wait.log || break; sleep 1; done"
+WAIT = "until ls sweeps/*/outcomes/*/outcome.json >wait.log 2>&1; do fairsweep status three-nodes >wait.log || break; sleep 1; done"
 
 
 @pytest.fixture

@@ -37,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     began = time.monotonic()
     lab = Lab(options.seed, options.subset == "ci", _Progress(began), options.keep)
     try:
-        lab.undisturbed()
+        for overrides in dict.fromkeys(((), *(fault.like for fault in chosen if not fault.unmet()))):
+            lab.undisturbed(overrides)
         results = [tried(fault, lab, f"[{number}/{len(chosen)}]") for number, fault in enumerate(chosen, 1)]
     except Stuck as stuck:
         sys.stderr.write(f"no fault was tried: {stuck}\n")

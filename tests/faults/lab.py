@@ -54,7 +54,7 @@ class Lab:
     @contextmanager
     def folder(self) -> Iterator[Path]:
         """Make a folder; it stays when there are violations."""
-        folder = Path(tempfile.mkdtemp(prefix="fs-", dir="/tmp"))
+        folder = Path(tempfile.mkdtemp(prefix="faults-", dir="/tmp"))
         yield folder
         if not self.keep and not self.violations:
             shutil.rmtree(folder, ignore_errors=True)
@@ -102,7 +102,7 @@ class Lab:
         return self._undisturbed[overrides]
 
     def _run_undisturbed(self, overrides: tuple[str, ...]) -> Undisturbed:
-        folder = Path(tempfile.mkdtemp(prefix="fs-", dir="/tmp"))
+        folder = Path(tempfile.mkdtemp(prefix="faults-", dir="/tmp"))
         self._kept.append(folder)
         world = World(folder, self.ledger, self.say, overrides)
         try:

@@ -72,13 +72,14 @@ def test_overrides_set_make_and_replace(sweep_file: Path) -> None:
             "deepspeed.zero_stage=0",
             "resources.memory=2GiB",
             "resources.time_limit=1.5h",
+            "resources.stall_limit=2m",
         ],
     )
     assert spec.training.steps == 7
     assert spec.training.checkpoint.best == "loss"
     assert spec.methods["peft/vera"].options == {"r": 64}
     assert spec.seeds.report == (0, 9)
-    assert (spec.resources.memory, spec.resources.time_limit) == (2 * 2**30, 5400)
+    assert (spec.resources.memory, spec.resources.time_limit, spec.resources.stall_limit) == (2 * 2**30, 5400, 120)
 
 
 def test_an_override_takes_the_place_of_the_key_that_it_excludes(sweep_file: Path) -> None:

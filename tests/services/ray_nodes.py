@@ -44,7 +44,9 @@ from tests.services.network import Network, namespaces_available, remove_network
 ROOT = Path("/tmp/fairsweep-nodes")
 """Short, since the path of a Unix socket has at most 107 characters."""
 PORT, DASHBOARD_PORT, AGENT_PORT = 6379, 8265, 52400
-START_SECONDS = 120.0
+START_SECONDS = 180.0
+STARTS = 3
+"""How often a node is started that gives up for lack of CPU time: Ray's own patience is a minute at most."""
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -262,12 +264,22 @@ class RayNodes:
         return {**ports, "include-dashboard": "true", "dashboard-host": self._address(0), "dashboard-port": self._dashboard_port}
 
     def _wait_for(self, number: int) -> None:
+        for attempt in range(STARTS):
+            if attempt:
+                _kill(_with_children(self._roots[number].pid))
+                self._launch(number)
+            if self._came_up(number):
+                self._known[number] = _with_children(self._roots[number].pid)
+                return
+        raise RuntimeError(f"node {number} of the Ray cluster did not start:\n{self._log(number).read_text(errors='replace')}")
+
+    def _came_up(self, number: int) -> bool:
         deadline = time.monotonic() + START_SECONDS
-        while "Ray runtime started" not in (text := self._log(number).read_text(errors="replace")):
+        while "Ray runtime started" not in self._log(number).read_text(errors="replace"):
             if not self.running(number) or time.monotonic() > deadline:
-                raise RuntimeError(f"node {number} of the Ray cluster did not start:\n{text}")
+                return False
             time.sleep(0.1)
-        self._known[number] = _with_children(self._roots[number].pid)
+        return True
 
     def _log(self, number: int) -> Path:
         return self.folder / f"{number}.log"

@@ -121,7 +121,7 @@ class Dynalora(PairMethod):
     def _chosen(self) -> Tensor:
         """Return which modules (N) become active."""
         shares_N = self.get_buffer("scores").double().cpu()
-        shares_N /= shares_N.sum()
+        shares_N = shares_N / shares_N.sum()
         allocator = self.settings["allocator"]
         if allocator in ("topk", "threshold"):
             indices = self._most_important(shares_N)

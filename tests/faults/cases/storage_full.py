@@ -52,7 +52,7 @@ class StorageFull(Fault):
 @contextmanager
 def _file_system() -> Iterator[Path]:
     """Mount a file system that a few files fill."""
-    with tempfile.TemporaryDirectory(prefix="fs-disk-") as folder:
+    with tempfile.TemporaryDirectory(prefix="faults-disk-") as folder:
         subprocess.run(
             ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "fairsweep-faults", folder], check=True, capture_output=True, text=True
         )

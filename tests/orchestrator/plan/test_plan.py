@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import groupby, product
 from pathlib import Path
 from typing import Any
@@ -226,6 +227,33 @@ def test_virtual_tokens_that_leave_no_room_for_the_texts_are_a_refused_cell(plan
     assert (refusal.label, refusal.task) == ("plain", "reading")
     assert "leave 500 of the model's positions for texts of max_length 501" in refusal.reason
     assert {trial.task for trial in plan.trials if trial.label == "plain"} == {"counting"}
+
+
+@pytest.mark.parametrize(
+    ("group", "refused"),
+    [
+        (("resources.workers=2",), {}),
+        (("resources.workers=2", "deepspeed.zero_stage=2"), {}),
+        (
+            ("deepspeed.zero_stage=3",),
+            {"plain": "plain reads the base's matrices", "normed": "normed trains copies"},
+        ),
+    ],
+)
+def test_what_workers_cannot_divide_up_is_refused(plan_of: PlanOf, catalog: Any, group: tuple[str, ...], refused: dict[str, str]) -> None:
+    catalog.optimizers["adamw"] = replace(catalog.optimizers["adamw"], elementwise=True)
+    catalog.cards["plain"] = replace(catalog.cards["plain"], base_weights="read_in_training")
+    catalog.cards["normed"] = replace(catalog.cards["normed"], base_weights="copied")
+    plan = plan_of("models=[tiny]", "tasks=[reading]", "methods={plain: {}, normed: {}, pair: {}}", *group)
+    assert {refusal.label for refusal in plan.refused} == set(refused)
+    assert all(words in next(r.reason for r in plan.refused if r.label == label) for label, words in refused.items())
+
+
+@pytest.mark.parametrize("optimizer", [{}, {"elementwise": True, "online": True}])
+def test_an_optimiser_that_workers_cannot_divide_up_is_refused(plan_of: PlanOf, catalog: Any, optimizer: dict[str, bool]) -> None:
+    catalog.optimizers["adamw"] = replace(catalog.optimizers["adamw"], **optimizer)
+    with pytest.raises(SpecError, match="every cell is refused: .*the optimiser adamw .* Fix: "):
+        plan_of("deepspeed.zero_stage=1")
 
 
 def test_a_sweep_of_refused_cells_only_is_a_fault(plan_of: PlanOf) -> None:

@@ -135,8 +135,13 @@ def test_a_driver_that_was_taken_for_gone_stops(tmp_path: Path) -> None:
             (claims / "a.json").remove()
             time.sleep(60)
 
-    with pytest.raises(KeyboardInterrupt):
-        stand_still()
+    # Shells have SIGINT ignored in what they run in the background.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            stand_still()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("hasty")

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from orchestrator.tracking.connection import AwayError
 from orchestrator.tracking.deliverer import Deliverer
 from orchestrator.tracking.delivery import Tracker
 from orchestrator.tracking.records import RunReader
@@ -92,3 +93,27 @@ def test_an_outcome_that_cannot_be_delivered_is_told_and_holds_up_no_other(uri: 
     assert deliverer.close(timeout=120) == (broken,)
     assert "checksum" in str(deliverer.failures()[broken])
     assert delivered(uri, "broken") == {sound}
+
+
+class Failing(Tracker):
+    """A tracker whose server answers one trial with an error, until it is mended."""
+
+    poisoned, mended = "", False
+
+    def deliver(self, store: OutcomeStore, trial_id: str) -> str:
+        if trial_id == self.poisoned and not self.mended:
+            raise AwayError("error 500", answered=True)
+        return super().deliver(store, trial_id)
+
+
+def test_an_outcome_that_the_server_fails_at_holds_up_no_other_and_is_tried_again(uri: str, store: OutcomeStore, finished: Add) -> None:
+    tracker = Failing(uri, "poisoned", "d")
+    first, second = finished(seed=1), finished(seed=2)
+    tracker.poisoned = first
+    deliverer = Deliverer(tracker, store, longest_wait=0.01).start()
+    while second in deliverer.undelivered():
+        threading.Event().wait(0.01)
+    assert deliverer.undelivered() == (first,) and delivered(uri, "poisoned") == {second}
+    tracker.mended = True
+    assert deliverer.close(timeout=120) == ()
+    assert delivered(uri, "poisoned") == {first, second}

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from search_spaces.trial import ModelRef, Trial
+from search_spaces.trial import BASE, ModelRef, Trial
 from tests.services.worker_group import Raised, WorkerGroup
 from trainers.outcomes import OutcomeStore
 from trainers.results import Job, Outcome
@@ -107,6 +107,23 @@ def test_two_workers_give_the_numbers_of_one(
     assert tells == told
     execution = found.environment["execution"]
     assert (execution["workers"], execution["deepspeed"]["zero_optimization"]["stage"]) == (2, stage)
+
+
+@pytest.mark.parametrize("stage", [0, 3])
+def test_the_untuned_base_is_scored_alike(trial_of: Trials, worker: Worker, group: WorkerGroup, tmp_path: Path, stage: int) -> None:
+    trial = trial_of(BASE, targets=(), capacity={}, training={**TRAINING, "steps": 0, "learning_rate": 0.0})
+    expected, told = on_one(worker, trial, tmp_path / "one")
+    found, tells = on_two(group, trial, tmp_path / "two", stage)
+    assert_alike(found, expected)
+    assert tells == told
+
+
+def test_small_weights_stay_whole_by_deepspeeds_own_threshold(
+    case_of: Callable[..., Trial], worker: Worker, group: WorkerGroup, tmp_path: Path
+) -> None:
+    trial, settings = case_of(LORA), (("zero_optimization", {"stage": 3}),)
+    group.run(Job(trial, "two", str(tmp_path / "two"), deepspeed=settings))
+    assert_alike(read(trial, tmp_path / "two")[0], on_one(worker, trial, tmp_path / "one")[0])
 
 
 @pytest.mark.parametrize("stage", [0, 2, 3])

@@ -163,7 +163,7 @@ def test_a_full_disk_is_reported_and_leaves_nothing_half_written(
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    for place in ("trainers.recording.pq.write_table", "trainers.outcomes.write_checksums"):
+    for place in ("trainers.recording.pq.write_table", "trainers.folders.write_checksums"):
         with monkeypatch.context() as patch:
             patch.setattr(place, full)
             with pytest.raises(StorageError, match="no space left at .* Fix: free space"):
