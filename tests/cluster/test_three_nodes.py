@@ -63,7 +63,7 @@ def test_the_documented_commands_run_a_sweep_that_loses_a_node(folder: Path) -> 
     (folder / "commands.sh").write_text("set -eu\n" + documented())
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MLFLOW_"))}
     path = os.pathsep.join([str(Path(sys.executable).parent), clean["PATH"]])
-    environment = {**clean, "PATH": path, "HOME": str(folder), "RAY_TMPDIR": str(folder / "ray"), "OMP_NUM_THREADS": "1"}
+    environment = {**clean, "PATH": path, "HOME": str(folder), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         [*ALONE, "bash", "commands.sh"],
         cwd=folder,
