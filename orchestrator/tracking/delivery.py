@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
 from orchestrator.tracking import schema
 from orchestrator.tracking.connection import PREFIX, AwayError, artifact_location, connect, readable, search
 from orchestrator.tracking.records import RAN, RunRecord, precedence, record_of
@@ -68,14 +70,7 @@ class Tracker:
             raise StorageError(f"{store.root / trial_id} does not exist: trial {trial_id} has no Outcome to deliver")
         trial = store.trial(trial_id)
         with store.files(trial_id) as folder:
-            try:
-                return self._brought(trial, outcome, digest, folder)
-            except AwayError:
-                raise
-            except TrackingError:
-                # Another deliverer, or somebody by hand, deleted the run or the experiment meanwhile: look at what is there now.
-                self._experiment_id = self._met = None
-                return self._brought(trial, outcome, digest, folder)
+            return self._retrying()(self._brought, trial, outcome, digest, folder)
 
     def reconcile(self) -> dict[str, str]:
         """Delete duplicate runs; return trial id -> digest of the outcome.json of every trial whose run is complete."""
@@ -138,6 +133,22 @@ class Tracker:
                 self._client.set_terminated(record.run_id, schema.RUN_STATUS[outcome.status], int(outcome.ended * 1000))
                 self._complete(record, trial, outcome, digest)
             return record.run_id
+
+    def _retrying(self) -> Retrying:
+        """Try a few times what the store refuses: a rival that delivers the same trial, or somebody by hand, may have deleted the run.
+
+        The waits are random, and long enough for a rival to come to its end, so that two do not go on deleting each other's.
+        """
+        return Retrying(
+            retry=retry_if_exception(lambda error: isinstance(error, TrackingError) and not isinstance(error, AwayError)),
+            stop=stop_after_attempt(5),
+            wait=wait_random_exponential(multiplier=0.3, max=5),
+            before_sleep=self._forget,
+            reraise=True,
+        )
+
+    def _forget(self, _: RetryCallState) -> None:
+        self._experiment_id = self._met = None
 
     def _found(self, trial_id: str, digest: str) -> RunRecord | None:
         """Return a trial's run, unless it gives way to the Outcome of this digest and was deleted."""
