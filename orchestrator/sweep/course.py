@@ -12,7 +12,7 @@ from typing import Protocol
 
 from search_spaces.trial import ModelRef, Trial
 from trainers.outcomes import OutcomeStore
-from trainers.results import Outcome, Status
+from trainers.results import Outcome, Status, Usage
 from trainers.storage import DamagedError
 
 log = logging.getLogger(__name__)
@@ -22,6 +22,9 @@ HAND_OUTS = 3
 
 OUT_OF_MEMORY = ("OutOfMemory", "MemoryError", "out of memory", "can't allocate memory")
 """What the reason of a hand-out that failed for lack of memory contains: Ray's, Python's and torch's words for it."""
+
+
+_NO_USAGE = Usage()
 
 
 class Observer(Protocol):
@@ -57,7 +60,7 @@ class Course:
     retry_failed: bool = False
     elsewhere: Mapping[str, Outcome] = field(default_factory=dict)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
-    """Outcomes by trial id, without their curves and environments."""
+    """Outcomes by trial id, as far as `_lean` keeps them."""
     settled_now: list[str] = field(default_factory=list)
     """Ids of the trials that got their Outcome in this run, in order."""
     skipped: int = 0
@@ -197,4 +200,4 @@ class Course:
 
 def _lean(outcome: Outcome) -> Outcome:
     """Return what decides the course and is shown at its end: the rest, of thousands of trials, would fill the driver's memory."""
-    return outcome.model_copy(update={"curves": {}, "environment": {}})
+    return outcome.model_copy(update={"curves": {}, "environment": {}, "data_digests": {}, "usage": _NO_USAGE})
