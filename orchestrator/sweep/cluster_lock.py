@@ -11,6 +11,7 @@ from typing import Any
 import ray
 
 from orchestrator.sweep.holder import Holder
+from orchestrator.sweep.ray_session import ClusterError
 from search_spaces.errors import BusyError
 from trainers.storage import Storage
 
@@ -41,6 +42,7 @@ def cluster_lock(folder: Storage, started: float) -> Iterator[None]:
 
     Raises:
         BusyError: another driver on this cluster runs the sweep; the message names that one.
+        ClusterError: the cluster does not start the actor.
     """
     actor = _acquired(f"driver-{hashlib.sha256(folder.uri.encode()).hexdigest()[:32]}", folder.name, str(Holder.this(started)))
     try:
@@ -54,14 +56,22 @@ def _acquired(name: str, sweep: str, description: str) -> Any:
     end = time.monotonic() + WAIT_SECONDS
     while True:
         try:
-            actor = ray.remote(Driver).options(**options).remote(description)
-            ray.get(actor.description.remote(), timeout=ANSWER_SECONDS)
-            return actor
+            return _started(ray.remote(Driver).options(**options).remote(description))
         except ValueError:
             if time.monotonic() > end:
                 told = f"sweep {sweep!r} is already being run on this cluster by {_holder(name)}. "
                 raise BusyError(told + "Fix: wait for it to end, stop it, or give this sweep another name or --storage") from None
             time.sleep(1)
+
+
+def _started(actor: Any) -> Any:
+    try:
+        ray.get(actor.description.remote(), timeout=ANSWER_SECONDS)
+    except ray.exceptions.RayError as error:
+        ray.kill(actor, no_restart=True)
+        what = f"the Ray cluster did not start the actor that holds the sweep's lock within {ANSWER_SECONDS:g} s ({type(error).__name__})"
+        raise ClusterError(f"{what}. Fix: see with `ray status` whether its nodes are alive, then run the same command again") from error
+    return actor
 
 
 def _holder(name: str) -> str:

@@ -11,7 +11,7 @@ import ray
 
 from orchestrator.sweep import cluster_lock as locks
 from orchestrator.sweep.cluster_lock import cluster_lock
-from orchestrator.sweep.ray_session import ray_session
+from orchestrator.sweep.ray_session import ClusterError, ray_session
 from search_spaces.errors import BusyError
 from trainers.storage import Storage
 
@@ -47,5 +47,17 @@ def test_two_drivers_on_one_cluster_exclude_each_other_until_the_first_is_killed
         with cluster_lock(Storage.at(tmp_path / "another"), 0.0):
             pass
         process.send_signal(signal.SIGKILL)
+    with cluster_lock(folder, 0.0):
+        pass
+
+
+def test_a_cluster_that_does_not_start_the_actor_is_named_and_the_lock_stays_free(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Storage.at(tmp_path / "micro")
+    with monkeypatch.context() as impatient:
+        impatient.setattr(locks, "ANSWER_SECONDS", 0.0)
+        with pytest.raises(ClusterError, match="did not start the actor .* within 0 s .*Fix: see with `ray status`"), cluster_lock(folder, 0.0):
+            pass
     with cluster_lock(folder, 0.0):
         pass
