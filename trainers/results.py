@@ -67,9 +67,11 @@ class Profile(Frozen):
     wall_seconds: float = 0.0
     """Time from the trial's hand-out to its Outcome on disk."""
     peak_bytes: int | None = None
-    """Peak of device memory in training, the base included, or in evaluation where nothing is trained; on CPU, of the resident set."""
+    """Peak of device memory in training, the base included, or in evaluation where nothing is trained; on CPU, of the resident set. Of
+    several workers the largest one."""
     flops: float | None = None
-    """Floating-point operations of the forward and backward passes over the first global batch, the optimiser's update left out."""
+    """Floating-point operations of the forward and backward passes over the first global batch, on all workers together, the optimiser's
+    update left out."""
     macs: float | None = None
     """The multiplications among them."""
     forward_flops: float | None = None
