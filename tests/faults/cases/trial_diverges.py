@@ -14,7 +14,7 @@ class TrialDiverges(Fault):
     number = 9
     done = "a learning rate at which the loss becomes NaN, for every method"
     in_ci = True
-    overrides = ("grid.learning_rate=[1.0e-3, 1.0e-2, 3.0e+38]",)
+    overrides = ("grid.learning_rate=[1.0e-3, 1.0e-2, 3.0e+37]",)
     extra: ClassVar[Mapping[str, int]] = {"diverged": 2}
 
     def disturb(self, world: World, lab: Lab) -> None:

@@ -27,7 +27,7 @@ ROW = {
 
 def test_help_lists_every_command(fairsweep: Command) -> None:
     done = fairsweep("--help")
-    names = "plan run leaderboard audit runs show clean methods tasks models studies count score prompt export ui"
+    names = "plan run submit status logs stop doctor leaderboard audit runs show clean methods tasks models studies count score prompt export ui"
     assert done.returncode == 0 and all(f"\n  {name} " in done.stdout for name in names.split())
 
 
