@@ -163,5 +163,7 @@ class Trial(Frozen):
 
 def digest(content: Any) -> str:
     """Return the SHA-256, in hexadecimal, of JSON-like content in canonical form."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_CANONICAL.encode(content).encode()).hexdigest()
+
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)

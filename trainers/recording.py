@@ -7,7 +7,6 @@ import logging
 import math
 import os
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,7 +33,7 @@ from trainers.loop import Diverged, State, TrainingRun
 from trainers.meter import Meter, environment, reset_peak
 from trainers.models import BaseModel
 from trainers.outcomes import OutcomeStore
-from trainers.redaction import redacted
+from trainers.redaction import redacted, traceback_text
 from trainers.results import Counts, Job, Outcome, Profile, Progress, Status, Usage
 from trainers.storage import FULL, Storage, storage_error
 
@@ -168,10 +167,10 @@ class Recorder:
         except OSError as error:
             if error.errno in FULL:
                 return Ending("error", str(error), storage_error(self.job.storage, error), raised=True)
-            return Ending("error", _text(error), error)
+            return Ending("error", traceback_text(error), error)
         except Exception as error:  # noqa: BLE001  whatever a trial does wrong is its Outcome
             log.warning("trial %s failed: %s", self.trial.id, redacted(repr(error)))
-            return Ending("out_of_memory" if _is_allocation_failure(error) else "error", _text(error), error)
+            return Ending("out_of_memory" if _is_allocation_failure(error) else "error", traceback_text(error), error)
         return Ending("finished")
 
     def _train_and_test(self) -> None:
@@ -193,7 +192,7 @@ class Recorder:
             if trial.phase == "report":
                 predictions.append(self._test(training))
             if self.group.leads:
-                pq.write_table(pa.concat_tables(predictions, promote_options="default"), self.staging / "predictions.parquet")
+                pq.write_table(pa.concat_tables(predictions, promote_options="permissive"), self.staging / "predictions.parquet")
                 self._store_adapter(model)
         del training, model
         self._load_adapter(base)
@@ -303,20 +302,25 @@ def _require_positions(model: AdaptedModel, max_length: int) -> None:
 
 
 def _table(split: str, examples: tuple[Example, ...], predictions: list[Prediction], rows: list[dict[str, float]] | None) -> pa.Table:
+    """Return a split's predictions, with `reference` where what is right is one value per example, and the metrics that rows have."""
     columns: dict[str, Any] = {
         "split": [split] * len(examples),
         "id": [e.id for e in examples],
         "group": [e.group for e in examples],
         "prediction": predictions,
     }
+    references = [e.references for e in examples]
+    if _scalars(references):
+        columns["reference"] = references
     for name in rows[0] if rows else ():
         columns[name] = [float(row[name]) for row in rows or ()]
     return pa.table(columns)
 
 
-def _text(error: Exception) -> str:
-    # Before it is cut: half a password is none that could be recognised.
-    return redacted("".join(traceback.format_exception(error)))[-8000:]
+def _scalars(values: list[Any]) -> bool:
+    """Whether the values are all texts, or all numbers that a double holds exactly."""
+    kinds = {type(value) for value in values}
+    return kinds == {str} or (bool(kinds) and kinds <= {int, float} and all(abs(value) <= 2**53 for value in values))
 
 
 def _is_allocation_failure(error: Exception) -> bool:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import os
 import re
+import traceback
 from collections.abc import Callable, Iterator
 from urllib.parse import quote, unquote, urlsplit
 
 MASK = "***"
 SHORTEST = 6
 """Characters from which on a value is taken for a secret: shorter ones occur in any text."""
+
+LONGEST_LINE, LONGEST_TEXT = 2000, 8000
+"""Characters of a line, of which the beginning is kept, and of a stack trace, of which the end is."""
 
 _SECRET_NAMES = re.compile(r"(?i)(password|passwd|passphrase|secret|token|key|key_?id|pat|connection_?string)$")
 _USER = re.compile(r"://(?:[^/\s\"'@:]*:(?!\d+/)[^\s\"'@]*@(?:[^/\s\"'@]*@)?|[^/\s\"']*@)")
@@ -28,6 +32,17 @@ def redacted(text: str) -> str:
     for pattern, mask in ((_USER, f"://{MASK}@"), (_QUERY, rf"\1{MASK}"), (_HEADER, rf"\1{MASK}")):
         text = pattern.sub(mask, text)
     return text
+
+
+def traceback_text(error: BaseException) -> str:
+    """Return an error with its stack trace, without secrets, cut to what can be recorded."""
+    # Before it is cut: half a password is none that could be recognised.
+    lines = redacted("".join(traceback.format_exception(error))).splitlines(keepends=True)
+    return "".join(map(_cut, lines))[-LONGEST_TEXT:]
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}... ({len(line)} characters)\n"
 
 
 def _secrets() -> list[str]:

@@ -149,7 +149,7 @@ def _request(uri: str, method: str, path: str, document: Any = None, refused: bo
     send: Any = http_request
     options = {"max_retries": 0, "timeout": REQUEST_SECONDS, "raise_on_status": False, "allow_redirects": False}
     with readable(uri):
-        credentials: Any = get_default_host_creds(uri)  # type: ignore[no-untyped-call]
+        credentials: Any = get_default_host_creds(uri)
         response = send(credentials, path, method, **options, **({} if document is None else {"json": document}))
         if not refused:
             response.raise_for_status()

@@ -1,127 +1,65 @@
-"""MLflow back to records: what the leaderboard and the audit read, from one search, without fetching an artifact."""
+"""MLflow back to records: what the leaderboard and the audit read, all runs at once, without fetching an artifact."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
-from orchestrator.tracking import schema
+from orchestrator.tracking import artifacts, schema
+from orchestrator.tracking.bulk import engine_of, live_runs
 from orchestrator.tracking.connection import PREFIX, connect, exists, readable, search, shown_uri, sweep_experiments
+from orchestrator.tracking.run_cache import RUNS
+from orchestrator.tracking.run_record import RunRecord, fingerprint, kept, newest_first, precedence, record_of
 from search_spaces.errors import TrackingError, UnknownNameError, suggestion
-from search_spaces.trial import Frozen, Trial
-from trainers.results import Counts, Outcome, Profile, Usage
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+
+__all__ = ["RAN", "RunReader", "RunRecord", "SweepRun", "kept", "newest_first", "precedence", "record_of"]
 
 RAN = "fairsweep.ran"
 """Tag of a sweep run: Unix time, in seconds, of the last `run` of this digest."""
 
 
 @dataclass(frozen=True)
-class RunRecord:
-    """One trial as MLflow holds it."""
+class SweepRun:
+    """The MLflow run of a sweep's digest."""
 
     run_id: str
-    trial_id: str
+    digest: str
+    """As its tag says."""
     tags: Mapping[str, str]
-    params: Mapping[str, str]
-    metrics: Mapping[str, float]
-    """Final (latest) values."""
-    run_status: str
-    """Status of the MLflow run: RUNNING, FINISHED or FAILED."""
-    started: float
-    """Unix time in seconds."""
-    ended: float | None
-    artifact_uri: str = ""
-    """Where the run's files go."""
-
-    @property
-    def delivered(self) -> bool:
-        """Whether the run holds all of its Outcome."""
-        return schema.DELIVERED in self.tags and self.tags[schema.DELIVERED] == self.tags.get(schema.OUTCOME)
-
-    @property
-    def status(self) -> str:
-        """The trial's status; empty when the run does not say."""
-        return self.tags.get(schema.STATUS, "")
-
-    @cached_property
-    def trial(self) -> Trial:
-        """The Trial of this run.
-
-        Raises:
-            TrackingError: the run does not hold it, or holds one of another id.
-        """
-        text = schema.joined_tag(schema.TRIAL_JSON, self.tags)
-        try:
-            trial = Trial.model_validate_json(text or "")
-        except ValidationError as error:
-            reason = f"its tag {schema.TRIAL_JSON} is no Trial of this version of fairsweep"
-            raise TrackingError(f"run {self.run_id} cannot be read: {reason}. Fix: delete the run in MLflow, then run the sweep") from error
-        if trial.id != self.trial_id:
-            raise TrackingError(
-                f"run {self.run_id} says it is trial {self.trial_id}, but its content is that of {trial.id}: it was edited, or written "
-                "by another version of fairsweep. Fix: delete the run in MLflow, then run the sweep again"
-            )
-        return trial
-
-    @cached_property
-    def outcome(self) -> Outcome:
-        """The Outcome as far as the run tells it: everything but the curves.
-
-        Raises:
-            TrackingError: a value is missing or malformed.
-        """
-        try:
-            return Outcome.model_validate(self._outcome())
-        except (ValidationError, ValueError) as error:
-            raise TrackingError(f"run {self.run_id} of trial {self.trial_id} does not hold an Outcome: {error}") from error
-
-    def contradictions(self) -> list[str]:
-        """Return the params that differ from what the trial's content implies, as `name: value, not value`."""
-        expected = schema.trial_params(self.trial)
-        found = {name: self.params.get(name, "nothing") for name in expected}
-        return [f"{name}: {found[name]}, not {value}" for name, value in expected.items() if found[name] != value]
-
-    def _outcome(self) -> dict[str, Any]:
-        finished = self.status in ("finished", "pruned")
-        environment = schema.joined_tag(schema.ENVIRONMENT_JSON, self.tags)
-        return {
-            "trial_id": self.trial_id,
-            "attempt": self.tags.get("fairsweep.attempt", ""),
-            "status": self.status,
-            "started": self.started,
-            "ended": self.started if self.ended is None else self.ended,
-            # The curve of a failed trial ends somewhere; its last value is no result.
-            "metrics": {k: v for k, v in self.metrics.items() if k.startswith(("selection/", "test/"))} if finished else {},
-            "best_step": self.params.get("best_step"),
-            "counts": _fields(Counts, "counts/", self.params) or None,
-            "usage": _fields(Usage, "usage/", self.metrics),
-            "profile": _fields(Profile, "profile/", self.metrics),
-            "data_digests": _below("digest/", self.params),
-            "environment": json.loads(environment) if environment else {},
-            "environment_digest": self.tags.get(schema.ENVIRONMENT, ""),
-            "error": self.tags.get(schema.ERROR),
-        }
 
 
 class RunReader:
-    """Reads sweeps back from a tracking store."""
+    """Reads sweeps back from a tracking store: as they are at each call, or after `pin` as they were then."""
 
     def __init__(self, uri: str, client: MlflowClient | None = None) -> None:
         if client is None and not exists(uri):
             raise TrackingError(f"{shown_uri(uri)} holds no sweep yet. Fix: run one, or pass the --tracking-uri that it was recorded in")
         self.uri = uri
         self._client = client or connect(uri)
+        self._pinned: dict[str, Sequence[RunRecord]] = {}
+        self.stamps: dict[str, str | None] = {}
+        """Path -> stamp, before they were read, of the artifacts of pinned sweeps that lie in a folder of this machine."""
+
+    def pin(self, sweep: str) -> str:
+        """Read all runs of a sweep at once, so that all that this reader tells of it from now on is of one moment.
+
+        Returns:
+            A digest of all that the runs say: of tags, params, latest metrics, status, times and places of artifacts.
+
+        Raises:
+            UnknownNameError: the store holds no sweep of this name.
+        """
+        with readable(self.uri):
+            experiment = self._experiment(sweep)
+            self._pinned[sweep] = RUNS.renewed(f"{self.uri} {experiment}", self._read(experiment, None))
+        return fingerprint(self._pinned[sweep])
 
     def sweeps(self) -> list[str]:
         """Return the names of the sweeps that the store holds."""
@@ -135,10 +73,10 @@ class RunReader:
             TrackingError: the store holds no sweep.
         """
         with readable(self.uri):
-            runs = list(search(self._client, list(sweep_experiments(self._client).values()), _kind("sweep")))
+            runs = [record_of(run) for run in search(self._client, list(sweep_experiments(self._client).values()), _kind("sweep"))]
         if not runs:
             raise TrackingError(f"{shown_uri(self.uri)} holds no sweep yet. Fix: run one first, or point --tracking-uri at its store")
-        return str(max(runs, key=_last_ran).data.tags[schema.SWEEP])
+        return max(runs, key=_last_ran).tags[schema.SWEEP]
 
     def runs(self, sweep: str) -> list[RunRecord]:
         """Return one record per trial of a sweep, whatever the digest that it ran under, in order of the trial ids.
@@ -148,12 +86,36 @@ class RunReader:
         Raises:
             UnknownNameError: the store holds no sweep of this name.
         """
-        best: dict[str, RunRecord] = {}
-        with readable(self.uri):
-            for run in search(self._client, [self._experiment(sweep)], _kind("trial")):
-                record = record_of(run)
-                best[record.trial_id] = min(best.get(record.trial_id, record), record, key=precedence)
-        return [best[trial_id] for trial_id in sorted(best)]
+        found: dict[str, list[RunRecord]] = {}
+        for record in self._live(sweep, "trial"):
+            if record.trial_id:
+                found.setdefault(record.trial_id, []).append(record)
+        return [kept(found[trial_id]) for trial_id in sorted(found)]
+
+    def sweep_runs(self, sweep: str) -> list[SweepRun]:
+        """Return the runs of kind `sweep`, one per digest, the one that ran last at the end.
+
+        Raises:
+            UnknownNameError: the store holds no sweep of this name.
+        """
+        runs = sorted(self._live(sweep, "sweep"), key=_last_ran)
+        return [SweepRun(run.run_id, run.tags.get(schema.DIGEST, ""), run.tags) for run in runs]
+
+    def side_runs(self, sweep: str, kind: str) -> list[RunRecord]:
+        """Return the complete runs of another kind than trials (see `orchestrator.tracking.side_runs`), the oldest first.
+
+        Raises:
+            UnknownNameError: the store holds no sweep of this name.
+        """
+        records = self._live(sweep, kind)
+        complete = [r for r in records if schema.CONTENT in r.tags and r.tags[schema.CONTENT] == r.tags.get(schema.DELIVERED)]
+        return sorted(complete, key=lambda record: (record.started, record.run_id))
+
+    def foreign_runs(self, sweep: str) -> list[str]:
+        """Return the ids of the runs in a sweep's experiment that fairsweep did not write; raises as `runs` does."""
+        return sorted(
+            r.run_id for r in self._live(sweep) if schema.KIND not in r.tags or (r.tags[schema.KIND] == "trial" and not r.trial_id)
+        )
 
     def run(self, run_id: str) -> RunRecord:
         """Return one trial's record by its MLflow run id or its trial id.
@@ -178,29 +140,38 @@ class RunReader:
             TrackingError: it holds none of this digest, or without its plan.
         """
         text = self.sweep_artifact(sweep, "plan.json", digest)
-        document = json.loads(text)
+        try:
+            document = json.loads(text)
+        except ValueError:
+            document = None
         if not isinstance(document, dict):
             raise TrackingError(f"plan.json of sweep {sweep!r} in {shown_uri(self.uri)} is damaged. Fix: run the sweep again")
         return document
 
     def sweep_artifact(self, sweep: str, name: str, digest: str | None = None) -> str:
         """Return the text of one artifact of the sweep run, such as `spec.yaml`; raises as `sweep_document` does."""
+        run_id = self._sweep_run(sweep, digest)
         with readable(self.uri):
-            runs = list(search(self._client, [self._experiment(sweep)], _kind("sweep")))
-            known = {run.data.tags.get(schema.DIGEST, ""): run for run in sorted(runs, key=_last_ran)}
-            if not known or (digest is not None and digest not in known):
-                reason = f"no digest {digest!r}. {suggestion(digest, known)}" if digest and known else "no plan yet"
-                raise TrackingError(f"sweep {sweep!r} in {shown_uri(self.uri)} has {reason} Fix: run the sweep, which records its plan")
-            run = known[digest] if digest is not None else list(known.values())[-1]
-            if name not in {file.path for file in self._client.list_artifacts(run.info.run_id)}:
+            if name not in {file.path for file in self._client.list_artifacts(run_id)}:
                 raise TrackingError(f"sweep {sweep!r} in {shown_uri(self.uri)} has no {name} yet. Fix: run the sweep, which records it")
+            self._note(run_id, name)
             with TemporaryDirectory() as folder:
-                return Path(self._client.download_artifacts(run.info.run_id, name, folder)).read_text()
+                return Path(self._client.download_artifacts(run_id, name, folder)).read_text()
 
     def download(self, run_id: str, artifact: str, folder: Path) -> Path:
         """Fetch one artifact (a file or a folder, such as `adapter`) of a run; return where it is."""
+        self._note(run_id, artifact)
         with readable(self.uri):
             return Path(self._client.download_artifacts(run_id, artifact, str(folder)))
+
+    def fetch(self, record: RunRecord, artifact: str, folder: Path) -> Path:
+        """Fetch one file of a run, with fewer requests than `download`; return where it is."""
+        with readable(self.uri):
+            return artifacts.fetch(self._client, record, artifact, folder)
+
+    def artifact_folder(self, artifact_uri: str) -> Path | None:
+        """Return the folder of this machine that a run's artifacts lie in; None where they lie elsewhere."""
+        return artifacts.local_folder(self.uri, artifact_uri)
 
     def experiment_id(self, sweep: str) -> str:
         """Return the id of a sweep's experiment; raises as `runs` does."""
@@ -213,44 +184,46 @@ class RunReader:
             raise UnknownNameError("sweep", sweep, self.sweeps())
         return str(experiment.experiment_id)
 
+    def _note(self, run_id: str, artifact: str) -> None:
+        uri = next((record.artifact_uri for records in self._pinned.values() for record in records if record.run_id == run_id), "")
+        if folder := self.artifact_folder(uri):
+            self.stamps[str(folder / artifact)] = artifacts.stamp(folder / artifact)
 
-def record_of(run: Run) -> RunRecord:
-    """Return an MLflow run of a trial as a record."""
-    info, data = run.info, run.data
-    return RunRecord(
-        run_id=info.run_id,
-        trial_id=data.tags.get(schema.TRIAL, ""),
-        tags=dict(data.tags),
-        params=dict(data.params),
-        metrics=dict(data.metrics),
-        run_status=str(info.status),
-        started=(info.start_time or 0) / 1000,
-        ended=None if info.end_time is None else info.end_time / 1000,
-        artifact_uri=str(info.artifact_uri or ""),
-    )
+    def _sweep_run(self, sweep: str, digest: str | None) -> str:
+        """Return the id of the run of a sweep's digest, of its newest one when None."""
+        known = {run.digest: run.run_id for run in self.sweep_runs(sweep)}
+        if not known or (digest is not None and digest not in known):
+            reason = f"no digest {digest!r}. {suggestion(digest, known)}" if digest and known else "no plan yet"
+            raise TrackingError(f"sweep {sweep!r} in {shown_uri(self.uri)} has {reason} Fix: run the sweep, which records its plan")
+        return known[digest] if digest is not None else list(known.values())[-1]
 
+    def _live(self, sweep: str, kind: str | None = None) -> list[RunRecord]:
+        """Return the runs of a sweep's experiment, of one kind or all, in no order."""
+        if sweep in self._pinned:
+            return [record for record in self._pinned[sweep] if kind is None or record.tags.get(schema.KIND) == kind]
+        with readable(self.uri):
+            return self._read(self._experiment(sweep), kind)
 
-def precedence(record: RunRecord) -> tuple[bool, bool, str]:
-    """Order the runs of one trial: the first one stays. Complete before half-written, a result before a failure, then the lowest run id."""
-    return not record.delivered, schema.RUN_STATUS.get(record.status) == "FAILED", record.run_id
-
-
-def newest_first(records: Iterable[RunRecord]) -> list[RunRecord]:
-    """Return records by start time, the latest first."""
-    return sorted(records, key=lambda record: (-record.started, record.run_id))
-
-
-def _below(prefix: str, content: Mapping[str, Any]) -> dict[str, Any]:
-    return {key.removeprefix(prefix): value for key, value in content.items() if key.startswith(prefix)}
-
-
-def _fields(model: type[Frozen], prefix: str, content: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in _below(prefix, content).items() if key in model.model_fields}
+    def _read(self, experiment: str, kind: str | None) -> list[RunRecord]:
+        engine = engine_of(self._client)
+        if engine is not None:
+            return live_runs(engine, experiment, kind)
+        found = search(self._client, [experiment], _kind(kind) if kind else "")
+        # Runs that are added meanwhile can bring one to a second page.
+        return list({run.info.run_id: record_of(run) for run in found}.values())
 
 
 def _kind(kind: str) -> str:
     return f"tags.`{schema.KIND}` = '{kind}'"
 
 
-def _last_ran(run: Run) -> tuple[float, str]:
-    return float(run.data.tags.get(RAN, 0)), str(run.info.run_id)
+def _is_ours(record: RunRecord) -> bool:
+    kind = record.tags.get(schema.KIND)
+    return kind is not None and (kind != "trial" or bool(record.trial_id))
+
+
+def _last_ran(run: RunRecord) -> tuple[float, str]:
+    try:
+        return float(run.tags.get(RAN, 0)), run.run_id
+    except ValueError:
+        return 0.0, run.run_id

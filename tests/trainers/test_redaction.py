@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from trainers.redaction import redacted
+from trainers.redaction import redacted, traceback_text
 
 VALUE = 'p@ss w"ord/é+%='
 
@@ -57,3 +57,13 @@ def test_the_password_in_a_uri_of_the_environment_is_a_secret(monkeypatch: pytes
 )
 def test_credentials_in_uris_and_headers_are_masked(text: str, masked: str) -> None:
     assert redacted(text) == masked
+
+
+def test_a_long_message_keeps_its_beginning_and_the_trace_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A_TOKEN", "abc-secret")
+    try:
+        raise RuntimeError(f"cannot log in with abc-secret{'x' * 20_000}")
+    except RuntimeError as error:
+        text = traceback_text(error)
+    assert text.startswith("Traceback") and text.splitlines()[-1].startswith("RuntimeError: cannot log in with ***xx")
+    assert len(text) < 3000 and "... (20" in text

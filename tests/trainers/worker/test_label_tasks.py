@@ -65,8 +65,12 @@ def test_an_encoder_is_trained_on_labels(
     assert (outcome.usage.examples, outcome.usage.target_tokens) == (16, 0)
     assert ("train/learning_rate" in outcome.curves) == (not training), "there is no learning rate to show"
     assert outcome.profile.flops is not None and outcome.profile.flops > 0
-    predictions = pq.read_table(store.folder(trial.id) / "predictions.parquet")["prediction"].to_pylist()
-    assert len(predictions) == 8 and all(isinstance(value, int if task == "sst2" else float) for value in predictions)
+    table = pq.read_table(store.folder(trial.id) / "predictions.parquet").to_pydict()
+    for column in ("prediction", "reference"):
+        assert len(table[column]) == 8 and all(isinstance(value, int if task == "sst2" else float) for value in table[column])
+    if task == "sst2":
+        right = [a == b for a, b, split in zip(table["prediction"], table["reference"], table["split"], strict=True) if split == "test"]
+        assert sum(right) / len(right) == outcome.metrics["test/accuracy"]
 
 
 @pytest.mark.parametrize("training", [{}, LOKO], ids=["adamw", "loko"])

@@ -183,6 +183,7 @@ def test_what_a_trial_leaves_on_disk(trial_of: Trials, worker: Worker, tmp_path:
     table = pq.read_table(folder / "predictions.parquet").to_pydict()
     assert table["split"] == ["selection"] * 4 + ["test"] * 4
     assert all(table["group"]) and {"id", "prediction", "em", "f1"} <= set(table)
+    assert "reference" not in table, "each question has several right answers"
     stored = load_file(folder / "adapter" / "adapter.safetensors")
     outcome = OutcomeStore(tmp_path / "outcomes").read(trial.id)
     assert outcome is not None and outcome.counts is not None

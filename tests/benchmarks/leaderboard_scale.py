@@ -1,0 +1,106 @@
+"""How long `fairsweep leaderboard` takes on a large sweep, from the process's start to its end: the first time, again, and after a change.
+
+A sweep of 20 methods and 6 tasks is written to SQLite, and to PostgreSQL where that is installed. `--runs 10000` and `--runs 100000` are
+the full sizes. `--json` prints one document.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from orchestrator.plan import Plan
+from orchestrator.tracking.connection import connect
+from tests.services.filled_store import FilledStore, large_plan
+from tests.services.postgres import Postgres, missing
+
+LEADERBOARD = [sys.executable, "-m", "orchestrator.cli", "leaderboard", "--format", "json"]
+REPEATS = 3
+
+
+def seconds(uri: str, folder: Path) -> tuple[float, float]:
+    """Return the wall and CPU seconds of the command, start of the process included."""
+    environment = {**os.environ, "FAIRSWEEP_CACHE": str(folder / "cache"), "MLFLOW_TRACKING_URI": uri}
+    start = time.perf_counter()
+    with (folder / "board.json").open("wb") as output, (folder / "messages").open("wb") as messages:
+        process = subprocess.Popen(LEADERBOARD, env=environment, stdout=output, stderr=messages)
+        _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(LEADERBOARD)} ended with {process.returncode}: {(folder / 'messages').read_text()[-2000:]}")
+    return time.perf_counter() - start, usage.ru_utime + usage.ru_stime
+
+
+def measured(uri: str, plan: Plan, folder: Path) -> dict[str, Any]:
+    """Fill a database; return what the command takes on it."""
+    folder.mkdir()
+    store, start = FilledStore(uri, plan, folder / "artifacts"), time.perf_counter()
+    runs = store.fill()
+    filled = time.perf_counter() - start
+    first = seconds(uri, folder)
+    again = min(seconds(uri, folder) for _ in range(REPEATS))
+    rows = len(json.loads((folder / "board.json").read_text())["rows"])
+    _change_elsewhere(uri)
+    elsewhere = seconds(uri, folder)
+    _delete_one(uri, store)
+    changed = seconds(uri, folder)
+    times = {"first": first, "again": again, "after_a_change_elsewhere": elsewhere, "after_a_deletion": changed}
+    return {
+        "runs": runs,
+        "rows": rows,
+        "fill_seconds": round(filled, 1),
+        **{f"{name}_seconds": round(wall, 2) for name, (wall, _) in times.items()},
+        **{f"{name}_cpu_seconds": round(cpu, 2) for name, (_, cpu) in times.items()},
+    }
+
+
+def _change_elsewhere(uri: str) -> None:
+    client = connect(uri)
+    client.create_run(client.create_experiment("another"))
+
+
+def _delete_one(uri: str, store: FilledStore) -> None:
+    client = connect(uri)
+    runs = client.search_runs([str(store.experiment)], "tags.`fairsweep.phase` = 'select'", max_results=1)
+    client.delete_run(runs[0].info.run_id)
+
+
+@contextmanager
+def databases(folder: Path) -> Iterator[dict[str, str]]:
+    """Give an empty database of each kind that is installed."""
+    found = {"sqlite": f"sqlite:///{folder}/mlflow.db"}
+    if reason := missing():
+        sys.stderr.write(f"PostgreSQL is left out: {reason}\n")
+        yield found
+        return
+    with Postgres() as postgres:
+        yield found | {"postgresql": postgres.database("mlflow")}
+
+
+def main() -> None:
+    """Fill each database, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--runs", type=int, default=1000, help="runs of the sweep (default 1000; 10000 and 100000 are the full sizes)")
+    options = parser.parse_args()
+    plan = large_plan(options.runs)
+    with tempfile.TemporaryDirectory() as name, databases(Path(name)) as uris:
+        rows = [{"store": kind, **measured(uri, plan, Path(name) / kind)} for kind, uri in uris.items()]
+    if options.json:
+        sys.stdout.write(json.dumps({"benchmark": "leaderboard_scale", "rows": rows}) + "\n")
+        return
+    for row in rows:
+        sys.stdout.write("".join(f"{key:36s} {value}\n" for key, value in row.items()) + "\n")
+
+
+if __name__ == "__main__":
+    main()
