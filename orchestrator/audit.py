@@ -2,44 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from orchestrator.cells import cell_of
+from orchestrator.cells import Cell, cell_of, row_name
 from orchestrator.fairness import Certificate, Entry, Rule, certify
+from orchestrator.integrity import contradictions
 from orchestrator.recorded import Implementation, PlannedTrial, RecordedSweep
+from orchestrator.tracking import schema
 from orchestrator.tracking.records import RunRecord
 from search_spaces.trial import Trial
 
-RULE_OF_PARAM = {
-    "data": "F3",
-    "max_length": "F3",
-    "max_new_tokens": "F3",
-    "batch_size": "F4",
-    "epochs": "F4",
-    "steps": "F4",
-    "capacity": "F2",
-    "seed": "F5",
-    "vary": "F5",
-    "targets": "F7",
-    "head": "F7",
-    "also_train": "F7",
-    "dtype": "F8",
-    "model": "F8",
-    "model_digest": "F8",
-    "model_revision": "F8",
-    "checkpoint": "F11",
-    "method": "F12",
-    "method_version": "F12",
-    "setting": "F12",
-    "optimizer": "F12",
-    "optimizer_settings": "F12",
-}
-"""First part of a param's name -> the rule that it concerns; the others are hyper-parameters (F1)."""
-
 NUMERICS = ("dtype", "deepspeed")
 """What of an Outcome's `execution` the numbers depend on; threads, workers and packing do not change what is trained."""
+
+
+EXECUTION = ("threads", "workers", "micro_batch", "packed")
+"""What of it belongs to the environment: it can change numbers in their last digits."""
 
 
 @dataclass(frozen=True)
@@ -48,30 +28,46 @@ class Audit(Certificate):
 
     Attributes:
         missing: planned trials without a complete run, in words.
+        failures: label -> phase -> status -> number of its trials that did not finish.
+        unsealed: number of runs that were delivered without a seal, so that later changes of their values cannot be seen.
     """
 
     missing: tuple[str, ...] = ()
+    failures: Mapping[str, Mapping[str, Mapping[str, int]]] = field(default_factory=dict)
+    unsealed: int = 0
 
     @property
     def ok(self) -> bool:
         """Whether every rule holds and nothing planned is missing."""
         return super().ok and not self.missing
 
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Audit:
+        """Return the certificate that `to_json` wrote; its verdict is derived again."""
+        content = {name: value for name, value in document.items() if name != "ok"}
+        return cls(**content | {"rules": tuple(Rule(**rule) for rule in document["rules"]), "missing": tuple(document["missing"])})
+
     def to_json(self) -> dict[str, Any]:
-        """Return the certificate as INTERFACES describes it, with the missing trials."""
-        return {**super().to_json(), "missing": list(self.missing)}
+        """Return the certificate as INTERFACES describes it, with the missing trials and the failed ones."""
+        return {**super().to_json(), "missing": list(self.missing), "failures": self.failures, "unsealed": self.unsealed}
 
 
 def audit(sweep: RecordedSweep) -> Audit:
     """Apply the fairness rules to the runs of a sweep, and compare what each run says of itself.
 
-    A run whose params contradict its own trial fails the rule that the param concerns.
+    A run that contradicts itself fails the rule that the contradiction concerns. One whose trial, result or digest is not what was
+    delivered is not counted besides: its trial is missing.
     """
-    found = sweep.trials.values()
-    certificate = certify([entry_of(sweep, trial, record) for trial, record in found])
-    contradicted = _contradictions(record for _, record in found)
-    rules = tuple(_with_deviations(rule, contradicted.get(rule.id, ())) for rule in certificate.rules)
-    return Audit(rules, tuple(_words(phase, planned) for phase, planned in sweep.missing()))
+    certificate = certify([entry_of(sweep, trial, record) for trial, record in sweep.trials.values()], sweep.conduct)
+    deviations: dict[str, list[str]] = {}
+    for rule, text in _findings(sweep):
+        deviations.setdefault(rule, []).append(text)
+    return Audit(
+        tuple(_with_deviations(rule, deviations.get(rule.id, ())) for rule in certificate.rules),
+        missing=tuple(_words(phase, planned) for phase, planned in sweep.missing()),
+        failures=_failures(sweep),
+        unsealed=sum(schema.SEAL not in record.tags for _, record in sweep.trials.values()),
+    )
 
 
 def entry_of(sweep: RecordedSweep, trial: Trial, record: RunRecord) -> Entry:
@@ -96,16 +92,44 @@ def entry_of(sweep: RecordedSweep, trial: Trial, record: RunRecord) -> Entry:
         usage=outcome.usage,
         data_digests=outcome.data_digests,
         numerics={name: execution.get(name) for name in NUMERICS} if isinstance(execution, Mapping) else None,
+        environment=environment_of(outcome.environment),
         metrics=outcome.metrics,
     )
 
 
-def _contradictions(records: Iterable[RunRecord]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for record in records:
-        for text in record.contradictions():
-            name = text.partition(":")[0].partition("/")[0]
-            found.setdefault(RULE_OF_PARAM.get(name, "F1"), []).append(f"run {record.run_id} contradicts its trial: {text}")
+def environment_of(recorded: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return library versions, class of hardware, threads and workers of an Outcome's environment; None where it says nothing of them."""
+    found = {part: recorded[part] for part in ("versions", "hardware") if recorded.get(part)}
+    execution = recorded.get("execution")
+    if found and isinstance(execution, Mapping):
+        found["execution"] = {name: execution[name] for name in EXECUTION if name in execution}
+    return found or None
+
+
+def _findings(sweep: RecordedSweep) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with single runs, and with the plan: the rule that it concerns, and what it is."""
+    for trial, record in sweep.trials.values():
+        for rule, text in contradictions(record):
+            yield rule, f"{_place(cell_of(trial))}run {record.run_id} {text}"
+        if record.rivals:
+            runs = ", ".join((record.run_id, *record.rivals))
+            yield "F5", f"{_place(cell_of(trial))}trial {record.trial_id} stands {1 + len(record.rivals)} times: runs {runs}"
+    for run in sweep.rejected:
+        yield run.rule, f"{_place(run.cell)}run {run.record.run_id} is not counted: {run.reason}"
+    if sweep.plan_edited:
+        yield "F13", f"plan.json was edited: its trials, seeds or budgets are not those of digest {sweep.plan.digest}"
+
+
+def _place(cell: Cell | None) -> str:
+    return f"{row_name(cell.label, cell.config)} on {cell.task} with {cell.model}: " if cell else ""
+
+
+def _failures(sweep: RecordedSweep) -> dict[str, dict[str, dict[str, int]]]:
+    found: dict[str, dict[str, dict[str, int]]] = {}
+    for trial, record in sweep.trials.values():
+        if record.status != "finished":
+            counts = found.setdefault(trial.label, {}).setdefault(trial.phase, {})
+            counts[record.status] = counts.get(record.status, 0) + 1
     return found
 
 

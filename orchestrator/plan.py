@@ -10,17 +10,18 @@ from typing import Any
 
 from orchestrator.budgets import fit_json
 from orchestrator.cells import Capacity, Cell, cell_of, row_name
-from orchestrator.fairness import Certificate, Entry, certify
+from orchestrator.fairness import Certificate, Conduct, Edge, Entry, certify, edges_of
 from orchestrator.protocol import Catalog
 from orchestrator.published import figures_beside, without_row
 from orchestrator.resolution import Refusal, Resolution, refusals, resolve
 from orchestrator.selection import Point, Result, Selection, select_point
+from orchestrator.sweep_digest import sweep_digest
 from orchestrator.trials import TrialFactory, cells
 from orchestrator.variants import Variant
 from search_spaces.errors import Fault
 from search_spaces.loading import Reading, read_spec
 from search_spaces.spec import SweepSpec
-from search_spaces.trial import TRIAL_FORMAT, Trial, digest
+from search_spaces.trial import TRIAL_FORMAT, Trial
 from trainers.results import Counts, Outcome
 
 __all__ = ["Catalog", "Cell", "Plan", "Refusal", "load_plan", "make_plan"]
@@ -86,6 +87,12 @@ class Plan:
         for trial in self.trials:
             results.setdefault(cell_of(trial), []).append(_result(trial, outcomes.get(trial.id), self.main_metrics[trial.task]))
         return {cell: select_point(found) for cell, found in results.items()}
+
+    def edges(self, selected: Mapping[Cell, Selection]) -> dict[Cell, tuple[Edge, ...]]:
+        """Return the cells whose selected point lies on an edge of the grid, with these edges."""
+        reads = {variant.label: variant.reads for variant in self.found.variants}
+        found = {cell: edges_of(selection, self.factory.points, reads[cell.label]) for cell, selection in selected.items()}
+        return {cell: edges for cell, edges in found.items() if edges}
 
     def report_trials(self, selected: Mapping[Cell, Point]) -> tuple[Trial, ...]:
         """Return the report trials of the cells whose point is selected; those of the untuned model are `base_trials`.
@@ -229,7 +236,12 @@ def _expand(reading: Reading, catalog: Catalog) -> Plan:
     )
     # Which point a cell reports is still open; no rule looks at it before it is observed, so the first stands in for it.
     reports = (trial for cell in counts for trial in factory.report(cell, factory.points[0]))
-    return replace(plan, certificate=certify(plan.entries((*trials, *reports, *base_trials))))
+    return replace(plan, certificate=certify(plan.entries((*trials, *reports, *base_trials)), conduct_of(spec)))
+
+
+def conduct_of(spec: SweepSpec) -> Conduct:
+    """Return what a sweep file says of how its sweep is conducted."""
+    return Conduct(spec.search.accept_edge, {axis: ends.model_dump() for axis, ends in spec.search.extended.items()})
 
 
 def _nothing_to_train(refused: Iterable[Refusal]) -> Fault:
@@ -238,14 +250,9 @@ def _nothing_to_train(refused: Iterable[Refusal]) -> Fault:
 
 
 def _digest(spec: SweepSpec, trials: Iterable[Trial], base_trials: Iterable[Trial]) -> str:
-    """Hash what the sweep means: its trials, under the labels that the board shows, and how they are searched and reported."""
-    select = sorted((trial.label, trial.id) for trial in trials)
-    base = sorted(trial.id for trial in base_trials)
-    content = {"select": select, "base": base, "report_seeds": sorted(spec.seeds.report), "search": spec.search.algorithm}
-    if spec.budgets is not None:
-        # The trials hold the capacities; rows that are refused, or off their budget, are on the board as well.
-        content["budgets"] = spec.budgets.model_dump(mode="json")
-    return digest(content)
+    budgets = spec.budgets.model_dump(mode="json") if spec.budgets else None
+    select = ((trial.label, trial.id) for trial in trials)
+    return sweep_digest(select, (trial.id for trial in base_trials), spec.seeds.report, spec.search.algorithm, budgets)
 
 
 def _result(trial: Trial, outcome: Outcome | None, main: str) -> Result:

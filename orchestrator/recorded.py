@@ -2,132 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
-from orchestrator.cells import Cell, cell_of, frozen_capacity
+from orchestrator.cells import Cell, cell_of
+from orchestrator.fairness import Conduct, Edge, edges_of
+from orchestrator.integrity import altered_digest, delivered_under, unreadable
+from orchestrator.other_reads import other_reads
+from orchestrator.plan_document import Implementation, PlanDocument, PlannedTrial, edited
 from orchestrator.resolution import Refusal
-from orchestrator.selection import Result, Selection, select_point
+from orchestrator.selection import UNDECIDED, Result, Selection, select_point
 from orchestrator.tracking import schema
-from orchestrator.tracking.records import RunReader, RunRecord
+from orchestrator.tracking.records import RunReader, RunRecord, SweepRun
 from search_spaces.errors import TrackingError
-from search_spaces.published import PublishedSection
-from search_spaces.sections import DEFAULT_OPTIMIZER
-from search_spaces.trial import Phase, Scalar, Trial
+from search_spaces.trial import Phase, Trial
 from trainers.results import Counts, Status
 
-
-class _Part(BaseModel):
-    """Something that plan.json holds; what is not read here is let be."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
+__all__ = ["Implementation", "PlanDocument", "PlannedTrial", "RecordedSweep", "RejectedRun", "load", "twin"]
 
 
-class PlannedCell(_Part):
-    """A cell of the plan."""
+@dataclass(frozen=True)
+class RejectedRun:
+    """A run that belongs to a sweep, and is not counted: what it holds is not what was delivered.
 
-    model: str
-    task: str
-    label: str
-    capacity: dict[str, Scalar]
+    Attributes:
+        cell: what it was planned for; None where the plan does not know it.
+        rule: id of the fairness rule that it concerns.
+        reason: in words.
+    """
 
-    @property
-    def cell(self) -> Cell:
-        """The cell as a key."""
-        return Cell(self.model, self.task, self.label, frozen_capacity(self.capacity))
-
-
-class CountedCell(PlannedCell):
-    """A cell with its trainable parameters."""
-
-    counts: dict[str, int]
-    roles: tuple[str, ...] | None = None
-    budgets: tuple[int, ...] = ()
-
-
-class PlannedTrial(PlannedCell):
-    """A trial of the plan."""
-
-    id: str
-    point: dict[str, Scalar | None]
-    seed: int
-
-
-class RefusedCell(PlannedCell):
-    """A cell that its method's definition does not cover."""
-
+    record: RunRecord
+    cell: Cell | None
+    rule: str
     reason: str
-
-
-class Implementation(_Part):
-    """What stands behind a label."""
-
-    method: str
-    optimizer: str = DEFAULT_OPTIMIZER
-    defaults: dict[str, Any] = {}
-    reads: tuple[str, ...] = ()
-    trains_extra: tuple[str, ...] = ()
-    is_control: bool = False
-    head_schedule: str = ""
-
-
-class Seeds(_Part):
-    """The seeds of the two phases."""
-
-    select: tuple[int, ...]
-    report: tuple[int, ...]
-
-
-class Training(_Part):
-    """The training that all methods share."""
-
-    optimizer: str = DEFAULT_OPTIMIZER
-
-
-class Budgets(_Part):
-    """The parameter budgets."""
-
-    tolerance: float
-
-
-class Resources(_Part):
-    """What a trial occupies."""
-
-    solo: bool = False
-
-
-class Spec(_Part):
-    """The sweep file."""
-
-    seeds: Seeds
-    budgets: Budgets | None = None
-    training: Training = Training()
-    resources: Resources = Resources()
-    published: PublishedSection | None = None
-
-
-class PlanDocument(_Part):
-    """`plan.json`."""
-
-    sweep: str
-    digest: str
-    spec: Spec
-    main_metrics: dict[str, str]
-    implementations: dict[str, Implementation]
-    cells: tuple[CountedCell, ...]
-    refused: tuple[RefusedCell, ...] = ()
-    select: tuple[PlannedTrial, ...]
-    base_trials: tuple[PlannedTrial, ...]
-    points: tuple[dict[str, Scalar | None], ...] = ()
-
-    @property
-    def varied(self) -> tuple[str, ...]:
-        """Axes of the grid that have more than one value."""
-        axes = dict.fromkeys(axis for point in self.points for axis in point)
-        return tuple(axis for axis in axes if len({point.get(axis) for point in self.points}) > 1)
 
 
 class RecordedSweep:
@@ -140,17 +51,20 @@ class RecordedSweep:
     Args:
         document: plan.json.
         records: the runs of the sweep's experiment.
+        sweep_runs: its runs of kind `sweep`; without them, what they say is not known.
 
     Raises:
         TrackingError: the document is not a plan of this version of fairsweep.
     """
 
-    def __init__(self, document: Mapping[str, Any], records: Iterable[RunRecord]) -> None:
+    def __init__(self, document: Mapping[str, Any], records: Iterable[RunRecord], sweep_runs: Sequence[SweepRun] = ()) -> None:
         try:
             self.plan = PlanDocument.model_validate(document)
         except ValidationError as error:
             reason = f"plan.json of sweep {document.get('sweep')!r} was not written by this version of fairsweep"
             raise TrackingError(f"{reason}: {error.errors()[0]['msg']} at {error.errors()[0]['loc']}. Fix: run the sweep again") from error
+        self.plan_edited = edited(document, self.plan)
+        self.sweep_runs = tuple(sweep_runs)
         self._delivered = {record.trial_id: record for record in records if record.delivered}
 
     @cached_property
@@ -177,14 +91,18 @@ class RecordedSweep:
     @cached_property
     def trials(self) -> dict[str, tuple[Trial, RunRecord]]:
         """Every trial that ran, by id, under the names that this plan gives it, with its run; in the order of the plan."""
-        named = ((self._named(record), record) for record in self._delivered.values())
-        found = [(trial, record) for trial, record in named if trial is not None]
+        found = list(self._sorted_out[0])
         order = {trial_id: number for number, trial_id in enumerate(self._listed)}
         cells = {cell: number for number, cell in enumerate(self.counts)}
         # The report trials, which no plan lists, follow by cell and seed.
         last = len(order), len(cells)
         found.sort(key=lambda f: (order.get(f[1].trial_id, last[0]), cells.get(cell_of(f[0]), last[1]), f[0].seed, f[1].trial_id))
         return {record.trial_id: (trial, record) for trial, record in found}
+
+    @property
+    def rejected(self) -> list[RejectedRun]:
+        """Runs that belong to this sweep and are not counted, because they were changed after their delivery."""
+        return self._sorted_out[1]
 
     @cached_property
     def selections(self) -> dict[Cell, Selection]:
@@ -193,6 +111,27 @@ class RecordedSweep:
         for planned in self.plan.select:
             results.setdefault(planned.cell, []).append(self._result(planned))
         return {cell: select_point(results[cell]) for cell in results if self._ran(cell)}
+
+    @cached_property
+    def edges(self) -> dict[Cell, tuple[Edge, ...]]:
+        """The cells whose selected point stands and lies on an edge of the grid, with these edges."""
+        reads = {label: method.reads for label, method in self.plan.implementations.items()}
+        undecided = {planned.cell for planned in self.plan.select if self._result(planned).status in UNDECIDED}
+        standing = {cell: selection for cell, selection in self.selections.items() if cell not in undecided}
+        found = {cell: edges_of(selection, self.plan.points, reads.get(cell.label, ())) for cell, selection in standing.items()}
+        return {cell: edges for cell, edges in found.items() if edges}
+
+    @cached_property
+    def conduct(self) -> Conduct:
+        """What the rules need to know beside the trials."""
+        search, own = self.plan.spec.search, [run for run in self.sweep_runs if run.digest == self.plan.digest]
+        report_ids = {trial_id for trial_id, (trial, _) in self.trials.items() if trial.phase == "report"}
+        return Conduct(
+            accepted_edge=search.accept_edge or any(run.tags.get(schema.ACCEPTED_EDGE) == "true" for run in own),
+            extended={axis: ends.model_dump() for axis, ends in search.extended.items()},
+            selected=all(planned.id in self.trials for planned in self.plan.select),
+            others=other_reads(self._delivered.values(), self.plan.digest, report_ids, self.counts),
+        )
 
     def reports(self, cell: Cell) -> list[PlannedTrial]:
         """Return the report trials that a cell should have at its selected point; none where nothing is selected yet."""
@@ -224,24 +163,47 @@ class RecordedSweep:
         """Return the select trials of a cell that ran, in the order of the plan."""
         return self._by_cell.get(cell, [])
 
-    def _named(self, record: RunRecord) -> Trial | None:
-        """Return a run's Trial under the label, model and point of this plan; None when it belongs to another digest alone."""
-        own = record.tags.get(schema.DIGEST) == self.plan.digest
+    @cached_property
+    def _sorted_out(self) -> tuple[list[tuple[Trial, RunRecord]], list[RejectedRun]]:
+        """The trials of this sweep with their runs, and the runs that are not counted."""
+        found: list[tuple[Trial, RunRecord]] = []
+        rejected: list[RejectedRun] = []
+        for record in self._delivered.values():
+            planned = self._planned_as(record)
+            if planned is None and not self._is_own(record):
+                continue
+            if reason := unreadable(record) or self._of_no_plan(record):
+                rejected.append(RejectedRun(record, planned.cell if planned else None, *reason))
+            else:
+                found.append((_renamed(record.trial, planned), record))
+        return found, rejected
+
+    def _planned_as(self, record: RunRecord) -> PlannedTrial | None:
+        """Return what this plan calls the trial of a run: a report trial is not listed, but its select twin is."""
         planned = self._listed.get(record.trial_id)
-        if planned is None and not own and record.tags.get("fairsweep.phase") != "report":
-            return None
+        if planned is not None or record.tags.get("fairsweep.phase") != "report":
+            return planned
         try:
             trial = record.trial
         except TrackingError:
-            if planned is None and not own:
-                return None  # of an earlier version of fairsweep, say: it is no trial of this plan
-            raise
-        if planned is None and trial.phase == "report" and (own or trial.seed in self.plan.spec.seeds.report):
-            planned = self._listed.get(twin(trial, "select", self.plan.spec.seeds.select[0]).id)
-        if planned is None:
-            return trial if own else None
-        model = trial.model.model_copy(update={"id": planned.model})
-        return trial.model_copy(update={"label": planned.label, "model": model, "point": dict(planned.point)})
+            return None
+        if trial.phase != "report" or (trial.seed not in self.plan.spec.seeds.report and not self._is_own(record)):
+            return None
+        return self._listed.get(twin(trial, "select", self.plan.spec.seeds.select[0]).id)
+
+    def _is_own(self, record: RunRecord) -> bool:
+        """Tell whether a run was delivered under this digest, also where its tag was changed since."""
+        return record.tags.get(schema.DIGEST) == self.plan.digest or delivered_under(record, self.plan.digest)
+
+    def _of_no_plan(self, record: RunRecord) -> tuple[str, str] | None:
+        """Return the rule and the reason where a run's digest is not the one of its delivery, or none that MLflow holds a plan of."""
+        digest = record.tags.get(schema.DIGEST, "")
+        if altered_digest(record):
+            return "F13", f"its tag {schema.DIGEST} was changed to {digest or 'nothing'} after it was delivered"
+        if self.sweep_runs and digest not in {run.digest for run in self.sweep_runs}:
+            fix = "Fix: restore that sweep run in MLflow, or delete this run and run the sweep again"
+            return "F13", f"its tag {schema.DIGEST} names {digest or 'nothing'}, of which there is no sweep run. {fix}"
+        return None
 
     def _result(self, planned: PlannedTrial) -> Result:
         if planned.id not in self.trials:
@@ -264,12 +226,20 @@ def load(reader: RunReader, sweep: str | None = None, digest: str | None = None)
         TrackingError: the store does not answer, or lacks the plan.
     """
     name = sweep or reader.latest_sweep()
-    return RecordedSweep(reader.sweep_document(name, digest), reader.runs(name))
+    return RecordedSweep(reader.sweep_document(name, digest), reader.runs(name), reader.sweep_runs(name))
 
 
 def twin(trial: Trial, phase: Phase, seed: int) -> Trial:
     """Return the same trial in another phase and on another seed."""
     return trial.model_copy(update={"phase": phase, "seed": seed})
+
+
+def _renamed(trial: Trial, planned: PlannedTrial | None) -> Trial:
+    """Return a trial under the label, model and point of a plan."""
+    if planned is None:
+        return trial
+    model = trial.model.model_copy(update={"id": planned.model})
+    return trial.model_copy(update={"label": planned.label, "model": model, "point": dict(planned.point)})
 
 
 def _planned(trial: Trial) -> PlannedTrial:

@@ -12,6 +12,9 @@ from trainers.results import Status
 
 Point = Mapping[str, Value]
 
+UNDECIDED: tuple[Status, ...] = ("error", "out_of_memory")
+"""What a select trial may end with that says nothing of its grid point: its cell is not reported before the trial is run again."""
+
 TIE_RULE = "highest mean selection score over the select seeds; ties: lower selection loss, smaller learning rate, grid order"
 
 
@@ -38,6 +41,8 @@ class Selection:
     loss: float | None
     tied: tuple[dict[str, Value], ...]
     """All points that only the grid's order tells apart, the selected one first."""
+    equal: tuple[dict[str, Value], ...]
+    """All points of the same score and loss, which only the learning rate or the grid's order tells apart, the selected one first."""
     failed: int
     """Select trials of the cell, over all points, that did not finish."""
 
@@ -68,6 +73,7 @@ def select_point(results: Sequence[Result]) -> Selection:
         score=-worst_score if worst_score < math.inf else None,
         loss=loss if loss < math.inf else None,
         tied=tuple(dict(found[0].point) for key, _, found in ranked if key == best),
+        equal=tuple(dict(found[0].point) for key, _, found in ranked if key[:2] == best[:2]),
         failed=sum(result.status != "finished" for result in results),
     )
 

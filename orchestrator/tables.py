@@ -10,6 +10,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.audit import Audit
 from orchestrator.cells import row_name
 from orchestrator.fairness import Certificate
 from orchestrator.leaderboard.columns import printable
@@ -32,8 +33,14 @@ def plan(made: Plan) -> list[RenderableType]:
             table.add_row(*map(Text, [*cells, str(method["points"]), trials]))
     untuned = ["base", "the untuned model", *("-" for _ in by_model), "0", "0", *("-" for _ in by_budget), "-"]
     table.add_row(*untuned, str(document["base"]["trials"]))
-    notes = [*document["notes"], *published(document["published"])]
+    notes = [*document["notes"], *unchecked(made.certificate), *published(document["published"])]
     return [head, table, *map(Text, notes), *map(Text, refusals(document["refused"])), *certificate(made.certificate)]
+
+
+def unchecked(certified: Certificate) -> list[str]:
+    """Return a line on the axes that are too short to tell an edge of the grid from its inside, or none."""
+    axes = certified.rule("F9").evidence["unchecked"]
+    return [f"{', '.join(axes)}: both of 2 values are edges of the grid; F9 looks at axes of 3 or more"] if axes else []
 
 
 def published(found: Mapping[str, Any] | None) -> list[str]:
@@ -69,6 +76,17 @@ def certificate(certified: Certificate, missing: Sequence[str] = ()) -> list[Ren
         table.add_row(rule.id, Text(printable(rule.title)), "yes" if rule.ok else Text("NO", style="bold red"), shown)
     lines = [Text(printable(f"missing: {name}")) for name in missing]
     return [Text(f"Certificate: {verdict} ({holding} of {len(certified.rules)} rules)", style="bold"), table, *lines]
+
+
+def audit(found: Audit) -> list[RenderableType]:
+    """Return what `fairsweep audit` shows: the certificate, the failed trials by method, what is missing."""
+    lines = [
+        f"failed: {label}: {', '.join(f'{n} {phase} {status}' for phase, counts in phases.items() for status, n in counts.items())}"
+        for label, phases in found.failures.items()
+    ]
+    if found.unsealed:
+        lines.append(f"{found.unsealed} runs were delivered without a seal: a later change of their values cannot be seen")
+    return [*certificate(found, found.missing), *map(line, lines)]
 
 
 def listing(rows: Sequence[Mapping[str, Any]]) -> RenderableType:

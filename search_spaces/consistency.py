@@ -53,6 +53,15 @@ def budget_faults(raw: Mapping[str, Any]) -> Iterable[Fault]:
         yield Fault("training", f"{found}; exactly one of them is the budget", "write, for example, `training: {epochs: 3}`")
 
 
+def extension_faults(raw: Mapping[str, Any]) -> Iterable[Fault]:
+    """Yield the extensions of axes that the grid does not have."""
+    for axis in _mapping(_mapping(raw, "search"), "extended"):
+        if axis not in _mapping(raw, "grid"):
+            yield Fault(
+                join("search.extended", axis), f"the grid has no axis {axis!r}. {suggestion(str(axis), map(str, _mapping(raw, 'grid')))}"
+            )
+
+
 def worker_faults(raw: Mapping[str, Any]) -> Iterable[Fault]:
     """Yield batch sizes that the workers of a trial cannot share evenly."""
     workers = _mapping(raw, "resources").get("workers", 1)

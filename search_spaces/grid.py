@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Annotated, Any
@@ -68,10 +69,39 @@ def read_grid(written: Any) -> Grid:
     return {**grid, "scale": grid.get("scale", DEFAULT_SCALE)}
 
 
+@cache
+def limits(axis: str) -> tuple[float, float]:
+    """Return what bounds the values of an axis by its meaning, whether the bound is a value itself or not; infinite where nothing does."""
+    low, high = -math.inf, math.inf
+    for kind in _kinds(axis):
+        low = kind.get("minimum", kind.get("exclusiveMinimum", low))
+        high = kind.get("maximum", kind.get("exclusiveMaximum", high))
+    return low, high
+
+
+def is_whole(axis: str) -> bool:
+    """Tell whether an axis takes whole numbers only."""
+    return any(kind.get("type") == "integer" for kind in _kinds(axis))
+
+
+def is_value(axis: str, value: Value) -> bool:
+    """Tell whether an axis can take a value."""
+    try:
+        axis_types()[axis].validate_python(value)
+    except (KeyError, ValidationError):
+        return False
+    return True
+
+
 def points(grid: Mapping[str, tuple[Value, ...]]) -> Iterator[Point]:
     """Yield every combination of the axes' values; the last axis varies fastest."""
     for values in itertools.product(*grid.values()):
         yield dict(zip(grid, values, strict=True))
+
+
+def _kinds(axis: str) -> list[dict[str, Any]]:
+    schema = axis_types()[axis].json_schema() if axis in axis_types() else {}
+    return list(schema.get("anyOf", [schema]))
 
 
 def _read_axis(axis: str, written: Any) -> tuple[Value, ...]:

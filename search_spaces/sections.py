@@ -136,12 +136,27 @@ class TrainingSection(Section):
             yield Fault("checkpoint.evaluations", f"{evaluations} evaluations do not fit into {steps} steps")
 
 
+LARGEST_EXTENSION = 2
+"""How often the grid may be extended at one end of an axis."""
+
+
+class ExtensionSection(Section):
+    """How often one axis of the grid was extended by a step: written by `fairsweep extend`, counted by the fairness rules."""
+
+    low: int = Field(default=0, ge=0, le=LARGEST_EXTENSION)
+    high: int = Field(default=0, ge=0, le=LARGEST_EXTENSION)
+
+
 class SearchSection(Section):
     """How the grid is searched."""
 
     algorithm: str = "grid"
     sampler: str | None = None
     trials: int | None = Field(default=None, ge=1)
+    accept_edge: bool = False
+    """Whether selected points on the edge of the grid are reported as they are, their rows marked, where else the sweep stops."""
+    extended: dict[str, ExtensionSection] = Field(default_factory=dict)
+    """Axis -> steps that its two ends were extended by."""
 
     @classmethod
     def cross_faults(cls, raw: Mapping[str, Any]) -> Iterable[Fault]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
 
 from search_spaces.budgets import BudgetsSection
-from search_spaces.consistency import budget_faults, merged, model_faults, override_faults, worker_faults
+from search_spaces.consistency import budget_faults, extension_faults, merged, model_faults, override_faults, worker_faults
 from search_spaces.errors import Fault
 from search_spaces.faults import Faults, Section, join
 from search_spaces.grid import Grid, Point, points, read_grid
@@ -60,7 +60,12 @@ def _read_methods(written: Any) -> Any:
     return {label: section or {} for label, section in written.items() if label != BASE} if isinstance(written, Mapping) else written
 
 
-def _name(written: str) -> str:
+def sweep_name(written: str) -> str:
+    """Return a sweep's name.
+
+    Raises:
+        ValueError: it is not one.
+    """
     if not re.fullmatch(r"[a-z0-9-]+", written):
         raise ValueError(f"{written!r} is not a sweep's name: use lower-case letters, digits and hyphens")
     return written
@@ -74,7 +79,7 @@ def _unavailable(written: Any) -> None:
 class SweepSpec(Section):
     """A sweep file. Every section has its defaults, except models, tasks, methods, the learning rates and the budget."""
 
-    name: Annotated[str, AfterValidator(_name)]
+    name: Annotated[str, AfterValidator(sweep_name)]
     """The MLflow experiment is `fairsweep/<name>`."""
     models: Annotated[tuple[ModelSection, ...], BeforeValidator(_read_models), Field(min_length=1)]
     tasks: Annotated[dict[str, TaskSection], BeforeValidator(_read_tasks), Field(min_length=1)]
@@ -124,6 +129,7 @@ class SweepSpec(Section):
             yield from (Fault(join("methods", fault.path), fault.message, fault.fix) for fault in label_faults(methods))
         yield from model_faults(raw)
         yield from budget_faults(raw)
+        yield from extension_faults(raw)
         yield from worker_faults(raw)
         yield from override_faults(raw)
 

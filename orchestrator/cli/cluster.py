@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.command import DONE, INTERRUPTED, NO, Answer, command, json_option, set_option
+from orchestrator.cli.command import ACCEPT_EDGE, DONE, INTERRUPTED, NO, Answer, accept_option, command, json_option, set_option
 from orchestrator.output import safe
 
 NOTICE_SECONDS = 10
@@ -33,6 +33,7 @@ job_argument = click.argument("name", metavar="JOB|SWEEP")
     click.option("--storage", metavar="PATH|URI", help="What every node reaches: a URI, or the absolute path of a shared folder."),
     click.option("--tracking-uri", metavar="URL", envvar="MLFLOW_TRACKING_URI", help="MLflow server (also MLFLOW_TRACKING_URI)."),
     click.option("--retry-failed", is_flag=True, help="Run trials again that failed."),
+    accept_option,
     click.option("--wait/--no-wait", help="Follow the job to its end and exit as it does."),
     json_option,
 )
@@ -44,6 +45,7 @@ def submit(
     storage: str | None,
     tracking_uri: str | None,
     retry_failed: bool,
+    accept_edge: bool,
     wait: bool,
     as_json: bool,
 ) -> int:
@@ -61,7 +63,7 @@ def submit(
     from search_spaces.loading import dump_spec
 
     check_places(storage, tracking_uri)
-    made = load_plan(spec, InstalledCatalog(), overrides)
+    made = load_plan(spec, InstalledCatalog(), (*overrides, *([ACCEPT_EDGE] if accept_edge else [])))
     check_travel((*made.trials, *made.base_trials))
     jobs = Jobs(address)
     if not jobs.authenticated:

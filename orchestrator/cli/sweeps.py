@@ -1,18 +1,22 @@
-"""Commands on sweep files: plan, run, clean."""
+"""Commands on sweeps and their files: plan, run, extend, clean."""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
 from orchestrator.cli.command import (
+    ACCEPT_EDGE,
     DONE,
     INTERRUPTED,
     NO,
     Answer,
+    accept_option,
     command,
     json_option,
+    reader,
     set_option,
     storage_option,
     tracking_option,
@@ -41,6 +45,7 @@ def plan(answer: Answer, spec: str, overrides: tuple[str, ...], as_json: bool) -
     storage_option,
     tracking_option,
     click.option("--retry-failed", is_flag=True, help="Run trials again that failed."),
+    accept_option,
     json_option,
 )
 def run(
@@ -51,6 +56,7 @@ def run(
     storage: str,
     tracking_uri: str | None,
     retry_failed: bool,
+    accept_edge: bool,
     as_json: bool,
 ) -> int:
     """Run a sweep, or continue it: what has finished is not repeated. SPEC is a file or a study's name."""
@@ -63,21 +69,50 @@ def run(
     from orchestrator.sweep.runner import Runner, sweep_documents
     from orchestrator.tracking.connection import tracking_uri as chosen_uri
 
-    made = load_plan(spec, InstalledCatalog(), overrides)
+    made = load_plan(spec, InstalledCatalog(), (*overrides, *([ACCEPT_EDGE] if accept_edge else [])))
     uri = chosen_uri(tracking_uri)
     with SweepDisplay(Console(stderr=True), len(made.trials) + made.report_count, made.main_metrics) as display:
         result = Runner(made, storage, uri, display, sweep_documents(made), address, retry_failed).run()
     report = RunReport(made, result, uri)
     for line in report.warnings():
         click.echo(f"fairsweep: {line}", err=True)
+    for line in () if result.interrupted else report.stop_notice(sys.argv):
+        click.echo(f"fairsweep: {line}", err=True)
     if result.interrupted:
         click.echo(f"fairsweep: interrupted; what has finished is saved. To continue, run: {report.command(sys.argv)}", err=True)
         return INTERRUPTED
+    if problem := report.publish():
+        click.echo(f"fairsweep: {problem}", err=True)
     if as_json:
         answer.json(report.to_json())
     else:
         answer.show(*report.renderables())
-    return NO if result.failed else DONE
+    return NO if result.failed or result.stopped_at else DONE
+
+
+@command(
+    click.argument("sweep"),
+    click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The file to write (default: SWEEP-extended.yaml)."),
+    tracking_option,
+    json_option,
+)
+def extend(answer: Answer, sweep: str, out: Path | None, tracking_uri: str | None, as_json: bool) -> int:
+    """Write the sweep file of SWEEP with its grid one step wider, for all methods, where selected points lie on its edge.
+
+    Exit code 1 when no point does, or every end that one lies on was extended twice. Running the file continues the sweep.
+    """
+    from orchestrator.extension import extend as extended
+    from orchestrator.recorded import load
+
+    source = reader(tracking_uri)
+    extension = extended(source, load(source, sweep))
+    if extension.steps:
+        extension.write(out)
+    if as_json:
+        answer.json(extension.to_json(out))
+    else:
+        answer.text("\n".join(extension.lines(out)))
+    return DONE if extension.steps else NO
 
 
 @command(click.argument("sweep"), storage_option, json_option)

@@ -1,7 +1,9 @@
 """The fairness rules: a certificate before the run, an audit after it."""
 
 from orchestrator.fairness.certificate import Certificate, certify
+from orchestrator.fairness.conduct import Conduct, OtherReads
+from orchestrator.fairness.edges import Edge, edges_of
 from orchestrator.fairness.entry import Entry
 from orchestrator.fairness.rule import Rule
 
-__all__ = ["Certificate", "Entry", "Rule", "certify"]
+__all__ = ["Certificate", "Conduct", "Edge", "Entry", "OtherReads", "Rule", "certify", "edges_of"]

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from orchestrator.fairness.budget import same_budget, same_data, test_read_once
 from orchestrator.fairness.capacity import capacity_ladders
+from orchestrator.fairness.conduct import Conduct
+from orchestrator.fairness.conducted import inside_the_grid, no_unseen_reads
 from orchestrator.fairness.entry import Entry
+from orchestrator.fairness.environment import one_environment
 from orchestrator.fairness.rule import Rule
 from orchestrator.fairness.search import one_choice_rule, same_grid, same_seeds
 from orchestrator.fairness.setting import default_settings, one_precision, same_parts
 
-RULES = (
-    same_grid,
-    capacity_ladders,
-    same_data,
-    same_budget,
-    same_seeds,
-    test_read_once,
-    same_parts,
-    one_precision,
-    one_choice_rule,
-    default_settings,
-)
-"""In the order of their ids."""
+UNCONDUCTED = Conduct()
 
 
 @dataclass(frozen=True)
@@ -56,6 +48,21 @@ class Certificate:
         return {"ok": self.ok, "rules": [rule.to_json() for rule in self.rules]}
 
 
-def certify(entries: Sequence[Entry]) -> Certificate:
-    """Apply every rule to the trials of a sweep: as planned, or as found in MLflow."""
-    return Certificate(tuple(rule(entries) for rule in RULES))
+def certify(entries: Sequence[Entry], conduct: Conduct = UNCONDUCTED) -> Certificate:
+    """Apply every rule, in the order of their ids, to the trials of a sweep: as planned, or as found in MLflow."""
+    rules: tuple[Callable[[Sequence[Entry]], Rule], ...] = (
+        same_grid,
+        capacity_ladders,
+        same_data,
+        same_budget,
+        same_seeds,
+        test_read_once,
+        same_parts,
+        one_precision,
+        partial(inside_the_grid, conduct=conduct),
+        one_environment,
+        one_choice_rule,
+        default_settings,
+        partial(no_unseen_reads, conduct=conduct),
+    )
+    return Certificate(tuple(rule(entries) for rule in rules))

@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator.cells import Cell, cell_of, row_name
 from search_spaces.sections import DEFAULT_OPTIMIZER
-from search_spaces.trial import Training, Trial
+from search_spaces.trial import Training, Trial, digest
 from trainers.results import Counts, Status, Usage
 
 HYPERPARAMETERS = (
@@ -54,6 +54,7 @@ class Entry:
         usage: what was consumed of the common budget.
         data_digests: digests of what was read, by split.
         numerics: precision, engine and DeepSpeed configuration that were in force.
+        environment: library versions, class of hardware, and threads and workers, that can change numbers.
         metrics: final metrics, such as `selection/f1`.
     """
 
@@ -73,6 +74,7 @@ class Entry:
     usage: Usage | None = None
     data_digests: Mapping[str, str] | None = None
     numerics: Mapping[str, Any] | None = None
+    environment: Mapping[str, Any] | None = None
     metrics: Mapping[str, float] | None = None
 
     @cached_property
@@ -89,6 +91,11 @@ class Entry:
     def scope(self) -> str:
         """What rows are compared within."""
         return f"{self.cell.task} with {self.cell.model}"
+
+    @cached_property
+    def environment_name(self) -> str:
+        """A short name of the environment, which equal ones share; empty where none is recorded."""
+        return digest(self.environment)[:8] if self.environment else ""
 
     @property
     def finished(self) -> bool:

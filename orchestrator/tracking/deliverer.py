@@ -22,6 +22,7 @@ from tenacity.stop import stop_base
 from orchestrator.tracking.connection import AwayError
 from orchestrator.tracking.delivery import Tracker
 from trainers.outcomes import OutcomeStore
+from trainers.results import SENTINELS
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -65,13 +66,21 @@ class Deliverer:
 
     def put(self, trial_id: str) -> None:
         """Hand over a trial whose Outcome is in the store; never waits."""
-        self._expect(trial_id)
-        self._queue.put((trial_id, partial(self._tracker.deliver, self._store, trial_id)))
+        self.put_action(trial_id, partial(self._tracker.deliver, self._store, trial_id))
 
-    def put_sweep(self, documents: Mapping[str, str], status: str, now: float) -> None:
+    def put_sweep(self, documents: Mapping[str, str], status: str, now: float, tags: Mapping[str, str] | None = None) -> None:
         """Hand over the state of the sweep run (see `Tracker.deliver_sweep`); never waits."""
-        self._expect(SWEEP_RUN)
-        self._queue.put((SWEEP_RUN, partial(self._tracker.deliver_sweep, documents, status, now)))
+        self.put_action(SWEEP_RUN, partial(self._tracker.deliver_sweep, documents, status, now, tags))
+
+    def put_action(self, key: str, action: Callable[[], object]) -> None:
+        """Hand over a piece of work that may be done twice; never waits.
+
+        Args:
+            key: what `undelivered` calls it.
+            action: what to do; an AwayError lets it be done again later.
+        """
+        self._expect(key)
+        self._queue.put((key, action))
 
     def close(self, timeout: float) -> tuple[str, ...]:
         """Deliver what waits, for at most `timeout` seconds; return what is not delivered. A second call returns the same.
@@ -164,7 +173,7 @@ class Deliverer:
         if self._away is None:
             log.warning("%s", error)
         self._away = error if isinstance(error, Exception) else None
-        if key not in (SWEEP_RUN, BACKLOG):
+        if key not in (SWEEP_RUN, SENTINELS, BACKLOG):
             self._doubtful.add(key)
 
     def _expect(self, key: str) -> None:

@@ -25,7 +25,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SWEEP_STATUS: Mapping[str, str] = {"running": "RUNNING", "finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
+SWEEP_STATUS: Mapping[str, str] = {
+    "running": "RUNNING",
+    "finished": "FINISHED",
+    "failed": "FAILED",
+    "interrupted": "KILLED",
+    "stopped": "KILLED",
+}
 """Status of a sweep -> status of its MLflow run."""
 
 
@@ -97,17 +103,19 @@ class Tracker:
             records = [record for record in self._trial_records() if record.delivered]
         return {r.trial_id for r in records if failed or schema.RUN_STATUS.get(r.status) == "FINISHED"}
 
-    def deliver_sweep(self, documents: Mapping[str, str], status: str, now: float) -> str:
+    def deliver_sweep(self, documents: Mapping[str, str], status: str, now: float, more: Mapping[str, str] | None = None) -> str:
         """Bring the sweep run of this digest up to date; return its id.
 
         Args:
             documents: file name -> text of its artifacts, such as `spec.yaml`, `plan.json` and `certificate.json`.
-            status: `running`, `finished`, `failed` or `interrupted`.
+            status: `running`, `finished`, `failed`, `interrupted`, or `stopped` between the phases.
             now: Unix time in seconds; the digest with the largest is the sweep's newest.
+            more: tags besides, which stay when a later delivery does not repeat them.
         """
         from mlflow.entities import RunTag
 
         tags = {schema.KIND: "sweep", schema.SWEEP: self.sweep, schema.DIGEST: self.digest, schema.STATUS: status, RAN: str(now)}
+        tags |= more or {}
         with readable(self.uri):
             experiment = self._experiment(afresh=True)
             run_id = self._sweep_run(experiment)
@@ -123,6 +131,19 @@ class Tracker:
             else:
                 self._client.set_terminated(run_id, SWEEP_STATUS[status], int(now * 1000))
             return run_id
+
+    def attach(self, name: str, text: str) -> None:
+        """Put a file on the sweep run of this digest; one of the same name is replaced.
+
+        Raises:
+            AwayError: the tracking store does not answer.
+            TrackingError: it holds no run of this digest, or refuses.
+        """
+        with readable(self.uri):
+            run_id = self._sweep_run(self._experiment(afresh=True))
+            if run_id is None:
+                raise TrackingError(f"sweep {self.sweep!r} has no run of digest {self.digest!r} that could take {name}. Fix: run the sweep")
+            self._client.log_text(run_id, text, name)
 
     def _brought(self, trial: Trial, outcome: Outcome, digest: str, folder: Path) -> str:
         """Find or make the one run of a trial, complete it unless it is, or holds another Outcome that came first; return its id."""

@@ -6,12 +6,15 @@ All of it is deterministic, time stamps included, so that delivering twice write
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from orchestrator.tracking.connection import shown_uri
 from search_spaces.trial import Trial
+from search_spaces.trial import digest as content_digest
 from trainers.results import Outcome
 
 KIND, TRIAL, SWEEP, DIGEST = "fairsweep.kind", "fairsweep.trial", "fairsweep.sweep", "fairsweep.digest"
@@ -20,6 +23,16 @@ OUTCOME = "fairsweep.outcome"
 """Digest of the outcome.json that the run holds, or is to hold when its delivery was interrupted."""
 DELIVERED = "fairsweep.delivered"
 """The same digest, written last: a run with it is complete."""
+NAME, CONTENT = "fairsweep.name", "fairsweep.content"
+"""Of a run beside the trials: what it is called within its kind, and the digest of its files; `DELIVERED` says when it is complete."""
+ACCEPTED_EDGE = "fairsweep.accepted_edge"
+"""Tag of a sweep run: points on the edge of the grid were reported as they are. It is never taken back."""
+SEAL = "fairsweep.seal"
+"""Digests of what was delivered, by group: a value that was changed later is seen, unless the whole run is forged with its seal."""
+SEALED = ("selection", "test", "usage", "profile", "digest", "counts", "best_step")
+"""The groups: the first part of a metric's or param's name."""
+SEALED_DIGEST = "sweep_digest"
+"""What a seal calls the digest that the run was delivered under."""
 TRIAL_JSON, ENVIRONMENT_JSON = "fairsweep.trial_json", "fairsweep.environment_json"
 
 RUN_STATUS: Mapping[str, str] = {
@@ -47,11 +60,23 @@ class Point(NamedTuple):
 
 def tags_of(trial: Trial, outcome: Outcome, sweep: str, digest: str, outcome_digest: str) -> dict[str, str]:
     """Return the tags of a trial's run, those that the record is built from included."""
+    identity = {KIND: "trial", TRIAL: trial.id, SWEEP: sweep, DIGEST: digest, STATUS: outcome.status}
     return {
-        KIND: "trial",
-        TRIAL: trial.id,
-        SWEEP: sweep,
-        DIGEST: digest,
+        **identity,
+        **trial_tags(trial),
+        "fairsweep.attempt": outcome.attempt,
+        ENVIRONMENT: outcome.environment_digest,
+        SEAL: _json(seal(identity, params_of(trial, outcome), latest_of(outcome))),
+        OUTCOME: outcome_digest,
+        **({ERROR: error_line(outcome.error)} if outcome.error else {}),
+        **split_tag(TRIAL_JSON, trial.model_dump_json()),
+        **split_tag(ENVIRONMENT_JSON, shown_uri(_json(outcome.environment))),
+    }
+
+
+def trial_tags(trial: Trial) -> dict[str, str]:
+    """Return the tags that follow from the Trial alone."""
+    return {
         "fairsweep.phase": trial.phase,
         "fairsweep.method": trial.label,
         "fairsweep.implementation": trial.method.name,
@@ -60,14 +85,36 @@ def tags_of(trial: Trial, outcome: Outcome, sweep: str, digest: str, outcome_dig
         "fairsweep.capacity": _json(trial.method.capacity),
         "fairsweep.point": _json(trial.point),
         "fairsweep.seed": str(trial.seed),
-        "fairsweep.attempt": outcome.attempt,
-        STATUS: outcome.status,
-        ENVIRONMENT: outcome.environment_digest,
-        OUTCOME: outcome_digest,
-        **({ERROR: error_line(outcome.error)} if outcome.error else {}),
-        **split_tag(TRIAL_JSON, trial.model_dump_json()),
-        **split_tag(ENVIRONMENT_JSON, shown_uri(_json(outcome.environment))),
     }
+
+
+def seal(tags: Mapping[str, str], params: Mapping[str, str], metrics: Mapping[str, float]) -> dict[str, str]:
+    """Return the digests of what a run holds besides its trial: its sweep's digest and its status, and its values by group.
+
+    Args:
+        tags: of the run.
+        params: of the run; those that follow from the trial alone are in no group.
+        metrics: the latest value of each.
+    """
+    # Twelve digits survive every database; the last ones of a double may not.
+    written = {**{name: f"{value:.12g}" for name, value in metrics.items()}, **params, "counts/trainable": params.get("trainable", "")}
+    groups: dict[str, dict[str, str]] = {group: {} for group in SEALED}
+    for name, value in written.items():
+        if (group := name.partition("/")[0]) in groups:
+            groups[group][name] = value
+    digests = {group: content_digest(held)[:16] for group, held in groups.items()}
+    return {SEALED_DIGEST: tags.get(DIGEST, ""), "status": tags.get(STATUS, ""), **digests}
+
+
+def seal_in(tags: Mapping[str, str]) -> dict[str, Any] | None:
+    """Return the seal that a run carries; None for a run that was delivered without one."""
+    if SEAL not in tags:
+        return None
+    try:
+        found = json.loads(tags[SEAL])
+    except ValueError:
+        found = None
+    return found if isinstance(found, dict) else {}
 
 
 def run_name(trial: Trial) -> str:
@@ -115,6 +162,12 @@ def points_of(outcome: Outcome) -> list[Point]:
     return [*points.values(), *(Point(key, value, end, last) for key, value in finals_of(outcome).items())]
 
 
+def latest_of(outcome: Outcome) -> dict[str, float]:
+    """Return the latest value of every metric that a run holds: the final one, or the end of a curve that has no final value."""
+    ends = {key: max(curve)[1] for key, curve in outcome.curves.items() if curve}
+    return {**ends, **finals_of(outcome)}
+
+
 def finals_of(outcome: Outcome) -> dict[str, float]:
     """Return the final value of every metric: scores, profile and usage."""
     profile = {f"profile/{name}": value for name, value in outcome.profile.model_dump().items() if value is not None}
@@ -153,11 +206,15 @@ def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
             yield prefix + key, value
 
 
+@lru_cache(maxsize=4096)
 def _key(name: str) -> str:
     return re.sub(r"[^\w./ :-]", "_", name)[:250]
 
 
 def _short(value: Any) -> str:
+    # As JSON writes them, without its set-up for each of the many values of ten thousand runs.
+    if type(value) is int or (type(value) is float and math.isfinite(value)):
+        return repr(value)
     text = value if isinstance(value, str) else _json(value)
     if len(text) <= _PARAM_LIMIT:
         return text or "none"
@@ -165,4 +222,7 @@ def _short(value: Any) -> str:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return _COMPACT.encode(value)
+
+
+_COMPACT = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)

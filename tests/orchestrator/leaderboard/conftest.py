@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from orchestrator.tracking.records import RunRecord
 from search_spaces.errors import NotApplicableError
 from search_spaces.spec import SweepSpec
 from search_spaces.trial import DataRef, ModelRef, Scalar, Trial
+from search_spaces.trial import digest as digest_of
 from trainers.api import HubSource, MethodCard, OptimizerCard, TaskCard
 from trainers.results import Count, Counts, Outcome
 
@@ -34,6 +36,10 @@ training: {steps: 2, batch_size: 2, checkpoint: {best: metric, evaluations: 1}}
 seeds: {select: [100], report: [0, 1, 2]}
 """
 
+ENVIRONMENT = {
+    "hardware": {"machine": "x86_64", "processor": "made-up", "accelerator": None},
+    "execution": {"dtype": "float32", "deepspeed": {"zero_stage": 0}, "threads": 1},
+}
 Score = Callable[[Trial], float]
 
 
@@ -102,14 +108,14 @@ def observed(trial: Trial, score: float, **changes: Any) -> Outcome:
         "usage": {"steps": 2, "examples": 4, "text_tokens": 40, "evaluations": 1, "test_reads": int(report)},
         "profile": {"seconds_per_step": 0.5, "peak_bytes": 1_500_000_000, "adapter_bytes": 4096},
         "data_digests": {**digests, "test": "x"} if report else digests,
-        "environment": {"execution": {"dtype": "float32", "deepspeed": {"zero_stage": 0}, "threads": 1}},
-        "environment_digest": "e",
+        "environment": ENVIRONMENT,
     }
     if base:
         content |= {"usage": {"test_reads": 1}, "counts": {"peak": 0, "stored": 0}}
     if changes.get("status", "finished") != "finished":
         content |= {"metrics": {}, "usage": {}, "data_digests": {}, "error": "it broke"}
-    return Outcome.model_validate({**content, **changes})
+    content |= changes
+    return Outcome.model_validate({"environment_digest": digest_of(content["environment"])[:16], **content})
 
 
 def record(trial: Trial, outcome: Outcome, digest: str = "another") -> RunRecord:
@@ -161,7 +167,7 @@ class Sweep:
         return RecordedSweep(json.loads(json.dumps(self.plan.document())), [*self.records(), *more])
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def sweep_of() -> Callable[..., Sweep]:
     """Plans and runs a sweep; takes the text of a sweep file and a score per trial."""
     return lambda text=SWEEP, score=default_score: Sweep(text, score)
@@ -187,3 +193,10 @@ def recorded_run() -> Callable[..., RunRecord]:
 def outcome_with() -> Callable[..., Outcome]:
     """Makes an Outcome of a trial with a main metric."""
     return observed
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of the test's own."""
+    monkeypatch.setenv("FAIRSWEEP_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"

@@ -31,6 +31,7 @@ def observed(entry: Entry) -> Entry:
         usage=usage.model_copy(update={"test_reads": int(report)}),
         data_digests=digests,
         numerics={"dtype": trial.model.dtype, "deepspeed": {"zero_stage": 0}, "threads": 1},
+        environment={"versions": {"torch": "2.13.0"}, "hardware": {"processor": "x"}},
         metrics={"selection/f1": score, "selection/loss": 1.0} | ({"test/f1": 0.4} if report else {}),
     )
 
@@ -188,6 +189,8 @@ def test_a_changed_trial_breaks_its_rule_and_is_named(
         ("F8", plain, {"numerics": {"threads": 4}}, "plain on tiny, threads: numerics 4, where others have 1"),
         ("F8", plain, {"numerics": {"deepspeed": {"zero_stage": 2}}}, '{"zero_stage": 2}'),
         ("F8", plain, {"numerics": None}, "does not record its precision"),
+        ("F10", plain, {"environment": None}, "does not record its environment"),
+        ("F10", plain, {"environment": {"versions": {"torch": "2.12.0"}}}, "processor x -> none, torch 2.13.0 -> 2.12.0"),
         ("F2", plain_select, {"counts": Counts(peak=1, stored=1)}, "plain on reading with tiny: trainable parameters 1 and 131"),
     ],
 )

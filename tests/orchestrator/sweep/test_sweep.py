@@ -40,7 +40,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
 def test_a_sweep_prints_one_document_with_board_and_certificate(undisturbed: tuple[Any, dict[str, Any]]) -> None:
     place, printed = undisturbed
     assert (printed["trials"], printed["finished"], printed["failed"], printed["skipped"]) == (9, 9, 0, 0)
-    assert printed["certificate"]["ok"] and len(printed["certificate"]["rules"]) == 10
+    assert printed["certificate"]["ok"] and len(printed["certificate"]["rules"]) == 13
     rows = {row["method"]: row for row in printed["leaderboard"]}
     assert set(rows) == {"base", "lora", "lorta"}
     assert rows["lora"]["trainable"] == 2 * 2 * 2 * (16 + 16) and rows["lorta"]["trainable"] == (16 + 4 + 4 + 2 + 2) * 2

@@ -1,0 +1,112 @@
+"""The rules on the conduct of a sweep: no selected point on the edge of the grid (F9), no unseen look at the test split (F13)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from orchestrator.fairness.conduct import Conduct
+from orchestrator.fairness.edges import Edge, beside_failures, edges_of, ordered_values, unchecked_axes
+from orchestrator.fairness.entry import Entry
+from orchestrator.fairness.rule import Rule, by_row, verdict
+from orchestrator.fairness.search import result_of
+from orchestrator.selection import select_point
+from search_spaces.sections import LARGEST_EXTENSION
+
+Place = tuple[str, str]
+"""Scope and row."""
+
+
+def inside_the_grid(entries: Sequence[Entry], conduct: Conduct) -> Rule:
+    """F9: what is reported was not selected on the edge of an ordered axis, unless that was accepted; then the row is marked."""
+    selects: dict[Place, list[Entry]] = {}
+    for entry in entries:
+        if entry.selects and entry.status is not None:
+            selects.setdefault(by_row(entry), []).append(entry)
+    reported = {by_row(entry) for entry in entries if entry.reports}
+    found = {place: _edges(some) for place, some in selects.items() if conduct.selected or place in reported}
+    edges = {place: some for place, some in found.items() if some}
+    deviations = [
+        f"{row} on {scope}: reported at {edge}: better ones may lie beyond. "
+        "Fix: `fairsweep extend`, or `fairsweep run --accept-edge`, which marks the row"
+        for (scope, row), some in edges.items()
+        for edge in some
+        if (scope, row) in reported and not conduct.accepted_edge
+    ]
+    deviations += [
+        f"{axis}: extended by {steps} steps at its {end} end, where {LARGEST_EXTENSION} are allowed"
+        for axis, ends in conduct.extended.items()
+        for end, steps in ends.items()
+        if steps > LARGEST_EXTENSION
+    ]
+    return verdict(
+        "F9",
+        "no reported point on the edge of the grid, or accepted and marked",
+        deviations,
+        _edge_marks(edges, selects),
+        decided=bool(found) and conduct.selected,
+        axes=_axes(entries),
+        unchecked=unchecked_axes([entry.trial.point for entry in entries if entry.selects]),
+        edges=[_edge_json(place, edge) for place, some in edges.items() for edge in some],
+        beside_failures=_beside_failures(selects),
+        accepted=conduct.accepted_edge,
+        extended={axis: dict(ends) for axis, ends in conduct.extended.items()},
+    )
+
+
+def no_unseen_reads(entries: Sequence[Entry], conduct: Conduct) -> Rule:
+    """F13: every other version of the sweep that read the test split is listed, and rows whose split it read are marked.
+
+    To look at the test split, change the sweep and look again is no breach that a rule could tell from an honest second study, so the
+    rule holds when the reads are listed; whoever reads the board sees how many looks came before.
+    """
+    marks: dict[str, list[str]] = {}
+    for other in conduct.others:
+        for row, reads in other.rows.items():
+            marks.setdefault(row, []).append(f"{reads} under digest {other.digest[:8]}")
+    return verdict(
+        "F13",
+        "every other version of this sweep that read the test split is listed",
+        [],
+        {row: f"its test split was also read {', '.join(reads)}" for row, reads in marks.items()},
+        digests={
+            other.digest: {"runs": other.runs, "reads": other.reads, "shared": other.shared, "rows": dict(other.rows)}
+            for other in conduct.others
+        },
+        reads=sum(other.reads - other.shared for other in conduct.others),
+    )
+
+
+def _edges(selects: Sequence[Entry]) -> tuple[Edge, ...]:
+    return edges_of(select_point([result_of(e) for e in selects]), [e.trial.point for e in selects], selects[0].reads)
+
+
+def _edge_marks(edges: dict[Place, tuple[Edge, ...]], selects: dict[Place, list[Entry]]) -> dict[str, str]:
+    """Return `row on model` -> what was selected on an edge, task by task."""
+    found: dict[str, list[str]] = {}
+    for place, some in edges.items():
+        cell = selects[place][0].cell
+        found.setdefault(f"{place[1]} on {cell.model}", []).append(f"{cell.task} {'; '.join(map(str, some))}")
+    return {row: f"selected on the edge of the grid: {'; '.join(parts)}" for row, parts in found.items()}
+
+
+def _beside_failures(selects: dict[Place, list[Entry]]) -> list[str]:
+    found = []
+    for (scope, row), some in selects.items():
+        results = [result_of(entry) for entry in some]
+        selection = select_point(results)
+        if selection.score is not None:
+            found += [f"{row} on {scope}: {words}" for words in beside_failures(selection, results)]
+    return found
+
+
+def _axes(entries: Sequence[Entry]) -> dict[str, list[float]]:
+    """Return the values of the ordered axes."""
+    points = [entry.trial.point for entry in entries if entry.selects]
+    axes = dict.fromkeys(axis for point in points for axis in point)
+    return {axis: list(values) for axis in axes if (values := ordered_values(points, axis))}
+
+
+def _edge_json(place: Place, edge: Edge) -> dict[str, Any]:
+    scope, row = place
+    return {"row": row, "scope": scope, **edge.to_json()}

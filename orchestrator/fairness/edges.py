@@ -1,0 +1,103 @@
+"""Selected points on the edge of the grid: there the grid, not the method, may have ended the search."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.selection import Point, Result, Selection
+from orchestrator.variants import METHOD_AXES, OPTIMIZER_AXES
+from search_spaces.grid import limits
+from search_spaces.spacing import End
+
+LEAST_VALUES = 3
+"""An axis of fewer values has no inside."""
+
+
+@dataclass(frozen=True)
+class Edge:
+    """An end of an ordered axis on which a selected point lies."""
+
+    axis: str
+    end: End
+    value: float
+    values: tuple[float, ...]
+    """All values of the axis, ascending."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the edge as JSON documents show it."""
+        return {"axis": self.axis, "end": self.end, "value": self.value, "values": list(self.values)}
+
+    def __str__(self) -> str:
+        return f"{self.axis}={self.value:g}, the {'lowest' if self.end == 'low' else 'highest'} of {len(self.values)} values"
+
+
+def edges_of(selection: Selection, points: Sequence[Point], reads: Iterable[str]) -> tuple[Edge, ...]:
+    """Return the edges that a cell's selected point lies on.
+
+    A value that the axis cannot go beyond, such as a dropout of 0, is no edge; nor is one that an inner value equals in score and loss,
+    so that only the smaller learning rate or the grid's order decided; nor are those of an axis that the method does not read.
+
+    Args:
+        selection: of the cell.
+        points: its grid points.
+        reads: hyper-parameters that its method and optimiser read, out of those that they may leave unread.
+    """
+    # Without a score nothing was chosen; that all points are equally bad says nothing of what lies beyond.
+    best = selection.equal if selection.score is not None else (selection.point,)
+    return tuple(
+        edge for axis in read_axes(points, reads) for edge in _ends(axis, points) if all(p.get(edge.axis) == edge.value for p in best)
+    )
+
+
+def read_axes(points: Iterable[Point], reads: Iterable[str]) -> list[str]:
+    """Return the axes of a grid that a method reads."""
+    unread = {*METHOD_AXES, *OPTIMIZER_AXES} - set(reads)
+    return [axis for axis in dict.fromkeys(axis for point in points for axis in point) if axis not in unread]
+
+
+def ordered_values(points: Iterable[Point], axis: str) -> tuple[float, ...]:
+    """Return the distinct values of an axis of numbers in ascending order, null left out; none for an axis of words."""
+    values = {value for point in points if (value := point.get(axis)) is not None}
+    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    return tuple(sorted(numbers)) if len(numbers) == len(values) else ()
+
+
+def unchecked_axes(points: Sequence[Point]) -> list[str]:
+    """Return the axes of numbers that have too few values for an inside, and more than one."""
+    axes = dict.fromkeys(axis for point in points for axis in point)
+    return [axis for axis in axes if 1 < len(ordered_values(points, axis)) < LEAST_VALUES]
+
+
+def beside_failures(selection: Selection, results: Sequence[Result]) -> list[str]:
+    """Return the axes on which nothing but failed points lies beyond the selected one, in words: they bound it, not a lower score."""
+    found = []
+    for axis in selection.point:
+        values = ordered_values((result.point for result in results), axis)
+        for side, beyond in _sides(selection.point.get(axis), values):
+            line = [r for r in results if r.point.get(axis) in beyond and _elsewhere(r.point, axis) == _elsewhere(selection.point, axis)]
+            if line and all(result.status != "finished" for result in line):
+                found.append(f"every value of {axis} {side} {selection.point[axis]} failed ({', '.join(sorted({r.status for r in line}))})")
+    return found
+
+
+def _ends(axis: str, points: Sequence[Point]) -> Iterator[Edge]:
+    values = ordered_values(points, axis)
+    if len(values) >= LEAST_VALUES:
+        low, high = limits(axis)
+        if values[0] > low:
+            yield Edge(axis, "low", values[0], values)
+        if values[-1] < high:
+            yield Edge(axis, "high", values[-1], values)
+
+
+def _sides(value: object, values: Sequence[float]) -> Iterator[tuple[str, set[float]]]:
+    if value in values:
+        place = values.index(value)
+        yield "below", set(values[:place])
+        yield "above", set(values[place + 1 :])
+
+
+def _elsewhere(point: Point, axis: str) -> dict[str, object]:
+    return {name: value for name, value in point.items() if name != axis}
