@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pydantic import Field
 
-from search_spaces.trial import Frozen, Trial
+from search_spaces.trial import Frozen, Trial, digest
 
 Status = Literal["finished", "diverged", "out_of_memory", "error", "pruned"]
+SENTINELS = "sentinels"
+"""In a sweep's folder, the folder of its sentinels by environment (see `trainers.sentinel`)."""
 
 
 class Counts(Frozen):
@@ -138,3 +141,21 @@ class Progress:
     step: int
     steps: int
     loss: float | None = None
+
+
+@dataclass(frozen=True)
+class SentinelPost:
+    """Where a sweep's sentinels are recorded.
+
+    Attributes:
+        storage: the sweep's folder: a path or a URI.
+        marker: as in `Job`.
+    """
+
+    storage: str
+    marker: str
+
+
+def platform_digest(environment: Mapping[str, Any]) -> str:
+    """Return the digest of what an Outcome's environment says of versions and hardware class, however the trial was executed."""
+    return digest({name: environment.get(name) for name in ("versions", "hardware")})[:16]

@@ -23,7 +23,7 @@ import trainers.determinism  # noqa: F401  must come before torch computes anyth
 from search_spaces.errors import FairsweepError
 from search_spaces.trial import DataRef, ModelRef, Trial
 from trainers import data as task_data
-from trainers import models, registry
+from trainers import models, registry, sentinel
 from trainers.adapters.partition import release_all
 from trainers.adapters.snapshot import fingerprint
 from trainers.adapters.virtual_tokens import table_of_positions
@@ -34,7 +34,7 @@ from trainers.models import BaseModel
 from trainers.outcomes import OutcomeStore
 from trainers.partitioning import PARTITIONED, Partitioned
 from trainers.recording import Recorder
-from trainers.results import Job, Progress, Status
+from trainers.results import Job, Progress, SentinelPost, Status
 from trainers.storage import Storage
 
 log = logging.getLogger(__name__)
@@ -93,16 +93,25 @@ class Worker:
 
     # -------------------------------------------------------------------------------------------------------------- base
 
-    def prepare(self, model: ModelRef, data: list[tuple[str, DataRef, int, int]], deepspeed: Sequence[tuple[str, Any]] = ()) -> None:
+    def prepare(
+        self,
+        model: ModelRef,
+        data: list[tuple[str, DataRef, int, int]],
+        deepspeed: Sequence[tuple[str, Any]] = (),
+        sentinels: SentinelPost | None = None,
+    ) -> None:
         """Load a base and the data of tasks ahead of the first trial, so that what is missing shows before any training.
 
         Args:
             deepspeed: DeepSpeed settings of the trials: with ZeRO-3 the base is loaded in parts.
+            sentinels: where the sentinel of this environment is recorded, which is run first if the sweep has none; None runs none.
 
         Raises:
             ModelError: the model cannot be loaded.
             DataError: the data of a task cannot be loaded.
         """
+        if sentinels is not None:
+            sentinel.stand(sentinels, self.group, self.run)
         base = self.base(model, deepspeed)
         for task, ref, max_length, max_new_tokens in data:
             self._task_data(base, task, ref, max_length, max_new_tokens)

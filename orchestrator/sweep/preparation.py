@@ -8,18 +8,25 @@ from cluster.fleet import Fleet
 from orchestrator.sweep.bases import Bases
 from orchestrator.sweep.course import Course
 from search_spaces.trial import DataRef, ModelRef
+from trainers.results import SentinelPost
 
 Settings = tuple[tuple[str, Any], ...]
 """DeepSpeed's settings, as pairs of key and value."""
 
 
-def start_group(group: int, *, fleet: Fleet, bases: Bases, course: Course, deepspeed: Settings) -> None:
-    """Start a group, for the first time or anew, and let it load the base that is to be its next one."""
+def start_group(
+    group: int, *, fleet: Fleet, bases: Bases, course: Course, deepspeed: Settings, sentinels: SentinelPost | None = None
+) -> None:
+    """Start a group, for the first time or anew, and let it load the base that is to be its next one.
+
+    Args:
+        sentinels: where the group records the sentinel of its environment, if there is none yet.
+    """
     before = bases.drop(group)
     model = bases.choose(group, course.waiting()) or before
     if model is not None:
         bases.hold(group, model)
-    fleet.start(group, None if model is None else (model, data_on(model, course), deepspeed))
+    fleet.start(group, None if model is None else (model, data_on(model, course), deepspeed, sentinels))
 
 
 def data_on(model: ModelRef, course: Course) -> list[tuple[str, DataRef, int, int]]:

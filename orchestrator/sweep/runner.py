@@ -8,19 +8,23 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from types import FrameType
 from typing import Any, Protocol
 
-from orchestrator.cells import cell_of
+from orchestrator import sentinel
+from orchestrator.cells import Cell
+from orchestrator.fairness import Edge
 from orchestrator.plan import Plan
 from orchestrator.selection import Selection
+from orchestrator.sweep.changeover import Changeover
 from orchestrator.sweep.course import Course, Observer
 from orchestrator.sweep.lock import sweep_lock
 from orchestrator.sweep.ray_session import ray_session, throw_away_folder
+from orchestrator.tracking import schema
 from orchestrator.tracking.connection import AccessError, exists
 from orchestrator.tracking.deliverer import Deliverer
 from orchestrator.tracking.delivery import Tracker
@@ -29,14 +33,12 @@ from search_spaces.errors import StorageError, TrackingError, UnknownNameError
 from search_spaces.loading import dump_spec
 from search_spaces.trial import Trial
 from trainers.outcomes import OutcomeStore
-from trainers.results import Job, Outcome, Progress
+from trainers.results import SENTINELS, Job, Outcome, Progress, SentinelPost
 from trainers.storage import Storage
 
 log = logging.getLogger(__name__)
 
 WORKER = "trainers.worker:Worker"
-UNDECIDED = ("error", "out_of_memory")
-"""What a select trial may end with that says nothing of its grid point: its cell is not reported before the trial is run again."""
 DELIVERY_SECONDS = float(os.environ.get("FAIRSWEEP_DELIVERY_SECONDS", "120"))
 """How long the end of a run waits for a tracking store that is away; what is left is delivered by the next run."""
 
@@ -65,7 +67,9 @@ class RunResult:
     interrupted: bool = False
     undelivered: tuple[str, ...] = ()
     experiment_id: str | None = None
-    selections: dict[Any, Selection] = field(default_factory=dict)
+    selections: dict[Cell, Selection] = field(default_factory=dict)
+    stopped_at: dict[Cell, tuple[Edge, ...]] = field(default_factory=dict)
+    """Cells whose selected point lies on an edge of the grid, which kept the report phase from beginning."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +108,9 @@ class Runner:
             # Before delivery begins: two connections must not both set up a new tracking database.
             elsewhere = _delivered_elsewhere(self.uri, self.plan.spec.name, store)
             with Deliverer(tracker, store) as deliverer:
-                deliverer.put_sweep(self.documents, "running", time.time())
-                course = self._course(store, deliverer, elsewhere, result)
+                deliverer.put_sweep(self.documents, "running", time.time(), self._tags())
+                changeover = Changeover(self.plan, lambda: {*store.ids(), *elsewhere})
+                course = self._course(store, deliverer, elsewhere, changeover)
                 try:
                     with _termination_as_interrupt():
                         self._train(course, folder, marker, result)
@@ -115,7 +120,9 @@ class Runner:
                     deliverer.put_sweep(self.documents, "failed", time.time())
                     raise
                 self._summarise(course, result, begun)
-                status = "interrupted" if result.interrupted else "failed" if result.failed or course.stopped else "finished"
+                result.selections, result.stopped_at = changeover.selections, changeover.stopped_at
+                status = _status(course, result)
+                deliverer.put_action(SENTINELS, partial(sentinel.deliver, self.uri, self.plan.spec.name, folder))
                 deliverer.put_sweep(self.documents, status, time.time())
                 result.undelivered = deliverer.close(DELIVERY_SECONDS)
             if course.stopped:
@@ -124,17 +131,15 @@ class Runner:
             result.wall_seconds = time.monotonic() - begun
         return result
 
-    def _course(self, store: OutcomeStore, deliverer: Deliverer, elsewhere: Mapping[str, Outcome], result: RunResult) -> Course:
-        def report_trials(outcomes: Mapping[str, Outcome]) -> Iterable[Trial]:
-            result.selections = self.plan.select(outcomes)
-            broken = {cell_of(trial) for trial in self.plan.trials if outcomes[trial.id].status in UNDECIDED}
-            return self.plan.report_trials({cell: found.point for cell, found in result.selections.items() if cell not in broken})
+    def _tags(self) -> dict[str, str]:
+        return {schema.ACCEPTED_EDGE: "true"} if self.plan.spec.search.accept_edge else {}
 
+    def _course(self, store: OutcomeStore, deliverer: Deliverer, elsewhere: Mapping[str, Outcome], changeover: Changeover) -> Course:
         return Course(
             store=store,
             select=self.plan.trials,
             independent=self.plan.base_trials,
-            report_trials=report_trials,
+            report_trials=changeover.report_trials,
             observer=_Watched(self.display, deliverer),
             retry_failed=self.retry_failed,
             elsewhere=elsewhere,
@@ -148,7 +153,7 @@ class Runner:
             from orchestrator.sweep.tuning import Tuning
 
             resources = self.plan.spec.resources
-            tuning = Tuning(WORKER, resources, course, self._deepspeed())
+            tuning = Tuning(WORKER, resources, course, self._deepspeed(), SentinelPost(folder.uri, marker))
             try:
                 result.side_by_side = len(tuning.fleet)
                 self.display.watch(tuning.fleet.progress, result.side_by_side)
@@ -207,6 +212,14 @@ def sweep_documents(plan: Plan) -> dict[str, str]:
         "plan.json": json.dumps(plan.document(), indent=1),
         "certificate.json": json.dumps(plan.certificate.to_json(), indent=1),
     }
+
+
+def _status(course: Course, result: RunResult) -> str:
+    if result.interrupted:
+        return "interrupted"
+    if result.failed or course.stopped:
+        return "failed"
+    return "stopped" if result.stopped_at else "finished"
 
 
 def _pause(outcome: Outcome, wait_seconds: float) -> float:

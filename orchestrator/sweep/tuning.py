@@ -21,6 +21,7 @@ from orchestrator.sweep.preparation import Settings, start_group
 from orchestrator.sweep.proxy import Proxy
 from orchestrator.sweep.searcher import CourseSearcher
 from search_spaces.sections import ResourcesSection
+from trainers.results import SentinelPost
 
 
 class Tuning:
@@ -31,17 +32,20 @@ class Tuning:
         resources: what a trial occupies.
         course: what is to run.
         deepspeed: DeepSpeed's settings.
+        sentinels: where the sentinels of the fleet's environments are recorded; None runs none.
 
     Raises:
         ResourcesError: not a single trial fits on the cluster.
     """
 
-    def __init__(self, factory: str, resources: ResourcesSection, course: Course, deepspeed: Settings) -> None:
+    def __init__(
+        self, factory: str, resources: ResourcesSection, course: Course, deepspeed: Settings, sentinels: SentinelPost | None = None
+    ) -> None:
         self._resources, self._course, self._bases = resources, course, Bases()
         self._needs = TrialResources(resources.cpus, resources.gpus, resources.memory, resources.workers)
         size = min(self._room(), 1 if resources.solo else max(1, len(course.trials)))
         self.fleet = Fleet(factory, {"threads": resources.cpus}, self._needs)
-        self._start = partial(start_group, fleet=self.fleet, bases=self._bases, course=course, deepspeed=deepspeed)
+        self._start = partial(start_group, fleet=self.fleet, bases=self._bases, course=course, deepspeed=deepspeed, sentinels=sentinels)
         for group in range(size):
             self._start(group)
 
