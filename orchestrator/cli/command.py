@@ -20,6 +20,11 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 set_option = click.option(
     "--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="Override a key of the sweep file; repeatable."
 )
+ACCEPT_EDGE = "search.accept_edge=true"
+"""What `--accept-edge` overrides in the sweep file."""
+accept_option = click.option(
+    "--accept-edge", is_flag=True, help="Report points that were selected on the edge of the grid as they are, their rows marked."
+)
 tracking_option = click.option(
     "--tracking-uri", metavar="URI", help="MLflow tracking store (default: MLFLOW_TRACKING_URI, else ./fairsweep/mlflow.db)."
 )
@@ -43,8 +48,9 @@ class Answer:
         self.stream.write(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
     def text(self, text: str) -> None:
-        """Write text as it is."""
+        """Write text as it is, at once: a command may go on after it."""
         self.stream.write(text if text.endswith("\n") else text + "\n")
+        self.stream.flush()
 
     def show(self, *renderables: Any) -> None:
         """Write tables and the like, as wide as the terminal, or 160 columns elsewhere."""
@@ -64,7 +70,7 @@ def cli(context: click.Context, debug: bool) -> None:
     context.obj = debug
 
 
-def command(*options: Callable[..., Any]) -> Callable[[Callable[..., int]], click.Command]:
+def command(*options: Callable[..., Any], group: click.Group = cli) -> Callable[[Callable[..., int]], click.Command]:
     """Register a command: its function gets an Answer first, and its return value is the exit code."""
 
     def register(function: Callable[..., int]) -> click.Command:
@@ -77,7 +83,7 @@ def command(*options: Callable[..., Any]) -> Callable[[Callable[..., int]], clic
         body: Any = click.pass_context(run)
         for option in reversed(options):
             body = option(body)
-        return cli.command(function.__name__.rstrip("_").replace("_", "-"))(body)
+        return group.command(function.__name__.rstrip("_").replace("_", "-"))(body)
 
     return register
 

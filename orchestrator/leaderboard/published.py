@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from orchestrator.leaderboard.row import PublishedScores, Row
 from orchestrator.recorded import PlanDocument
-from search_spaces.published import PublishedRow, PublishedSection
+from search_spaces.published import PublishedRow, PublishedSection, SelectedOn
 
-_SELECTED_ON = {
+SELECTED_ON: Mapping[SelectedOn, str] = {
     "evaluation": "selected on the evaluation set",
     "selection": "selected on data apart from the evaluation set",
     "unknown": "the data it was selected on are unknown",
@@ -55,7 +55,7 @@ def footnotes_of(rows: Iterable[Row]) -> Footnotes:
 
 def footnote(entry: PublishedScores) -> str:
     """Return where figures stand, what they were selected on, and what is known to be wrong with them."""
-    return " ".join([f"{entry.citation}, {entry.table}; {_SELECTED_ON[entry.selected_on]}.", *entry.notes])
+    return " ".join([f"{entry.citation}, {entry.table}; {SELECTED_ON[entry.selected_on]}.", *entry.notes])
 
 
 def quoted(row: Row, task: str, metric: str) -> list[tuple[PublishedScores, str]]:
