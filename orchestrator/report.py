@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 from collections.abc import Sequence
 from functools import cached_property
@@ -11,13 +12,19 @@ from typing import Any
 from rich.console import RenderableType
 from rich.text import Text
 
-from orchestrator.leaderboard.board import Board, board_of
+from orchestrator.cells import row_name
+from orchestrator.leaderboard.board import Board
+from orchestrator.leaderboard.reading import read_board
 from orchestrator.leaderboard.render import table
 from orchestrator.plan import Plan
-from orchestrator.recorded import load
 from orchestrator.sweep.runner import RunResult
-from orchestrator.tracking.connection import shown_uri
-from orchestrator.tracking.records import RunReader
+from orchestrator.tracking.connection import shown_uri, tracking_uri
+from orchestrator.tracking.delivery import Tracker
+
+log = logging.getLogger(__name__)
+
+PAGE = "leaderboard.html"
+"""Artifact of the sweep run."""
 
 
 class RunReport:
@@ -31,7 +38,24 @@ class RunReport:
         """The leaderboard, read back from MLflow; None while MLflow lacks some of the Outcomes."""
         if self.result.undelivered:
             return None
-        return board_of(load(RunReader(self.uri), self.plan.spec.name, self.plan.digest))
+        return read_board(self.uri, self.plan.spec.name, self.plan.digest)
+
+    def publish(self) -> str | None:
+        """Put the leaderboard's page on the sweep run, where MLflow shows it; return what kept it from there, or None.
+
+        The run is over: whatever goes wrong here is told and costs no result.
+        """
+        sweep = self.plan.spec.name
+        try:
+            if self.board is not None:
+                from orchestrator.leaderboard.page import html
+
+                Tracker(self.uri, sweep, self.plan.digest).attach(PAGE, html(self.board.to_json()))
+        except Exception as error:
+            log.debug("no page", exc_info=True)
+            fix = f"Fix: `fairsweep leaderboard {sweep} --format html` makes it"
+            return f"the page of the leaderboard could not be put into MLflow: {shown_uri(str(error) or repr(error))}. {fix}"
+        return None
 
     def warnings(self) -> list[str]:
         """Return what went wrong, one line each."""
@@ -45,6 +69,21 @@ class RunReport:
                 "Fix: run the same command again when it answers"
             )
         return lines
+
+    def stop_notice(self, argv: Sequence[str]) -> list[str]:
+        """Return why the sweep stopped between the phases and the commands that go on, one line each; nothing where it did not stop."""
+        stopped, sweep = self.result.stopped_at, self.plan.spec.name
+        if not stopped:
+            return []
+        noun = "point lies" if len(stopped) == 1 else "points lie"
+        tracking = "" if self.uri == tracking_uri(None) else f" --tracking-uri {shlex.quote(shown_uri(self.uri))}"
+        return [
+            f"stopped before the report phase: {len(stopped)} selected {noun} on the edge of the grid; better ones may lie beyond (F9)",
+            *(f"  {cell}: {'; '.join(map(str, edges))}" for cell, edges in stopped.items()),
+            "What has run is kept, and no tuned row has read the test split. To go on, extend the grid by a step for all methods, and run",
+            f"the file that this writes: fairsweep extend {sweep}{tracking}",
+            f"Or report these points as they are, their rows marked: {self.command(argv)} --accept-edge",
+        ]
 
     def command(self, argv: Sequence[str]) -> str:
         """Return the command that continues this run."""
@@ -68,6 +107,11 @@ class RunReport:
             "experiment_id": result.experiment_id,
             "tracking_uri": shown_uri(self.uri),
             "undelivered": list(result.undelivered),
+            "stopped_at": [
+                {"row": row_name(cell.label, cell.config), "task": cell.task, "model": cell.model, **edge.to_json()}
+                for cell, edges in result.stopped_at.items()
+                for edge in edges
+            ],
             "certificate": document["certificate"],
             "leaderboard": document["rows"],
         }
@@ -75,7 +119,7 @@ class RunReport:
     def renderables(self) -> list[RenderableType]:
         """Return what is shown on a terminal."""
         result = self.result
-        parts: list[RenderableType] = [table(self.board)] if self.board else []
+        parts: list[RenderableType] = [table(self.board)] if self.board and not result.stopped_at else []
         skipped = f", {result.skipped} of them before this run" if result.skipped else ""
         parts.append(Text(f"{result.finished} of {result.trials} trials finished{skipped}, {len(result.failed)} failed."))
         if result.side_by_side:

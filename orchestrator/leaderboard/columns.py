@@ -9,11 +9,20 @@ from rich.filesize import decimal
 from orchestrator.cells import row_name
 from orchestrator.leaderboard.board import Board
 from orchestrator.leaderboard.published import published_metrics, quoted
-from orchestrator.leaderboard.row import MetricScore, Row, TaskScore
+from orchestrator.leaderboard.row import Interval, MetricScore, Row, TaskScore
 
 ABSENT = "-"
 NO_PROFILE = (
     "s/step and peak memory: of processes that several trials use, beside other trials; `resources: {solo: true}` measures each alone"
+)
+INTERVALS = (
+    "[low, high]: 95% confidence interval of the mean over seeds and test examples, conditional on the selected grid point: the choice of "
+    "the point is not in it. The untuned model is not trained: its interval is over test examples only."
+)
+SPREADS = "±: sample standard deviation over the report seeds, where there is no interval; it leaves out that test examples differ."
+TIES = (
+    "ties: rows that share a letter are not told apart at 5%, by tests of all pairs together (step-down max-t, {resamples:,} resamples); "
+    "# [low, high]: the ranks that these tests leave open."
 )
 
 Column = tuple[str, Callable[[Row], str]]
@@ -21,12 +30,16 @@ Column = tuple[str, Callable[[Row], str]]
 
 def columns(board: Board) -> list[Column]:
     """Return the columns of a board as (header, text of a row); those that tell nothing on this board are left out."""
-    found: list[Column] = [("#", lambda row: str(row.rank) if row.rank is not None else ABSENT), ("method", name)]
+    found: list[Column] = [("#", _place), ("method", name)]
     if len({row.model for row in board.rows}) > 1:
         found.append(("model", lambda row: row.model))
+    if any(row.tie_letters for row in board.rows):
+        found.append(("ties", lambda row: row.tie_letters or ABSENT))
     found += [column for task in board.tasks for column in _score_columns(board, task)]
     if len(board.tasks) > 1:
-        found.append(("average %", lambda row: f"{100 * row.average:.1f}" if row.average is not None else ABSENT))
+        found.append(("average %", _average))
+        if any(row.average_rank is not None for row in board.rows):
+            found.append(("average rank", lambda row: f"{row.average_rank:.1f}" if row.average_rank is not None else ABSENT))
     return [
         *found,
         ("trainable", lambda row: f"{row.trainable:,}" if row.trainable is not None else ABSENT),
@@ -61,8 +74,22 @@ def selected(row: Row, axes: Sequence[str]) -> str:
     return _over_tasks(row, lambda task: _point(task, axes) or ABSENT)
 
 
+def captions(board: Board) -> list[str]:
+    """Return what the figures of the board mean."""
+    scores = _scores(board)
+    spreads = [SPREADS] if any(score.ci is None and score.std is not None for score in scores) else []
+    return [*interval_captions(board), *spreads]
+
+
+def interval_captions(board: Board) -> list[str]:
+    """Return what the intervals and the tie letters of the board mean, where it has any."""
+    found = [INTERVALS] if any(score.ci is not None for score in _scores(board)) else []
+    tied = [family.resamples for family in board.analysis.families if family.task is None and family.budget is None]
+    return [*found, TIES.format(resamples=tied[0])] if tied else found
+
+
 def notes(board: Board) -> list[str]:
-    """Return what must be read with the board: every row's marks and failed runs, and what its times are."""
+    """Return what must be read with the board: every row's marks and failed runs, what has no interval, and what its times are."""
     found = []
     for row in board.rows:
         found += [f"{name(row)}: {mark}" for mark in row.marks]
@@ -70,7 +97,7 @@ def notes(board: Board) -> list[str]:
             counted = ", counted as the untuned model" if run.status == "diverged" else ""
             why = f": {run.error}" if run.error else ""
             found.append(f"{name(row)}: {run.task} seed {run.seed} {run.status}{counted}{why} (run {run.run_id})")
-    return found if board.solo else [*found, NO_PROFILE]
+    return [*found, *board.analysis.notes, *([] if board.solo else [NO_PROFILE])]
 
 
 def metrics(board: Board, task: str) -> list[str]:
@@ -84,7 +111,9 @@ def measured_metrics(board: Board, task: str) -> list[str]:
 
 
 def percent(score: MetricScore) -> str:
-    """Return a score as `61.2 ± 0.8`."""
+    """Return a score as `61.2 [60.1, 62.3]`, or as `61.2 ± 0.8` where it has no interval."""
+    if score.ci is not None:
+        return f"{100 * score.mean:.1f} {_bounds(score.ci)}"
     spread = f" ± {100 * score.std:.1f}" if score.std is not None else ""
     return f"{100 * score.mean:.1f}{spread}"
 
@@ -92,6 +121,28 @@ def percent(score: MetricScore) -> str:
 def printable(line: str) -> str:
     """Return a text in one line without control characters, which a terminal would obey."""
     return "".join(c if c.isprintable() else " " for c in line)
+
+
+def _scores(board: Board) -> list[MetricScore]:
+    return [score for row in board.rows for task in row.tasks.values() for score in task.metrics.values()]
+
+
+def _bounds(interval: Interval) -> str:
+    low, high = interval
+    return f"[{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _place(row: Row) -> str:
+    """Return a row's rank with its interval, such as `2 [1, 3]`."""
+    if row.rank is None:
+        return ABSENT
+    return str(row.rank) if row.rank_interval is None else f"{row.rank} [{row.rank_interval[0]}, {row.rank_interval[1]}]"
+
+
+def _average(row: Row) -> str:
+    if row.average is None:
+        return ABSENT
+    return f"{100 * row.average:.1f}" if row.average_ci is None else f"{100 * row.average:.1f} {_bounds(row.average_ci)}"
 
 
 def _rounded(value: float | None, unit: float = 1) -> str:
@@ -107,16 +158,20 @@ def _score_columns(board: Board, task: str) -> list[Column]:
     measured, published = measured_metrics(board, task), published_metrics(board.rows, task)
     for metric in metrics(board, task):
         if metric in measured or metric == board.tasks[task]:
-            found.append((f"{task} {metric} %", _score_of(task, metric)))
+            found.append((f"{task} {metric} %", _score_of(task, metric, is_main=metric == board.tasks[task])))
         if metric in published:
             found.append((f"{task} {metric} published %", _published_of(board, task, metric)))
     return found
 
 
-def _score_of(task: str, metric: str) -> Callable[[Row], str]:
+def _score_of(task: str, metric: str, *, is_main: bool) -> Callable[[Row], str]:
+    """Return the text of a score; of another metric than the main one that has an interval, the mean alone: columns are narrow."""
+
     def score(row: Row) -> str:
         found = row.tasks[task].metrics.get(metric) if task in row.tasks else None
-        return percent(found) if found else ABSENT
+        if found is None:
+            return ABSENT
+        return percent(found) if is_main or found.ci is None else f"{100 * found.mean:.1f}"
 
     return score
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -16,12 +17,16 @@ COSTS = (*MEANS, *LARGEST)
 def costs_of(outcomes: Iterable[Outcome]) -> dict[str, Any]:
     """Return the costs of a row from its finished report runs: times and operations as means, memory and size at their largest.
 
-    A cost that no run has is None.
+    A cost that no run has, or that is not finite, is None.
     """
     profiles = [outcome.profile for outcome in outcomes]
-    known = {name: [value for profile in profiles if (value := getattr(profile, name)) is not None] for name in COSTS}
+    known = {name: [value for profile in profiles if _is_known(value := getattr(profile, name))] for name in COSTS}
     means = {name: statistics.fmean(known[name]) if known[name] else None for name in MEANS}
     return means | {name: max(known[name], default=None) for name in LARGEST}
+
+
+def _is_known(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
 
 
 def company(outcomes: Sequence[Outcome]) -> list[str]:

@@ -16,7 +16,8 @@ class MetricScore(Frozen):
     std: float | None
     """Sample standard deviation; None for fewer than two seeds."""
     ci: Interval | None = None
-    """Confidence interval of the mean; None for fewer than three seeds."""
+    """Confidence interval of the mean, conditional on the selected point; None for fewer than three seeds of what is trained, and where
+    the predictions are not known."""
 
 
 class TaskScore(Frozen):
@@ -68,6 +69,8 @@ class Row(Frozen):
     """The label."""
     implementation: str
     """Registry key of the method."""
+    family: str = ""
+    """Family of the method, such as `low-rank`; empty where the plan does not say it."""
     capacity: dict[str, Scalar]
     trainable: int | None
     """Adapter and head; None for a refused row."""
@@ -79,10 +82,15 @@ class Row(Frozen):
     average: float | None
     """Mean of the main metrics over all tasks; None when one is missing."""
     average_ci: Interval | None = None
+    """Like `MetricScore.ci`, of the average."""
     rank: int | None = None
     """Place among the rows of the same base model; None for an incomplete row."""
     rank_interval: tuple[int, int] | None = None
+    """The ranks that the simultaneous comparisons of the model's rows leave open; None for a row that is not compared."""
+    average_rank: float | None = None
+    """Mean of its ranks over the tasks, among the complete rows of the same base model; ties share one."""
     tie_letters: str = ""
+    """Rows that share a letter are not told apart; empty for a row that is not compared."""
     failures: int = 0
     """Report runs that diverged, ran out of memory or failed."""
     failed_runs: tuple[FailedRun, ...] = ()

@@ -5,41 +5,18 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 
 from orchestrator.cells import Capacity, Cell, row_name
 from orchestrator.fairness import Certificate
 from orchestrator.leaderboard.costs import company, costs_of
 from orchestrator.leaderboard.published import published_scores
+from orchestrator.leaderboard.report_runs import ReportRun, report_runs
 from orchestrator.leaderboard.row import FailedRun, MetricScore, Row, TaskScore
 from orchestrator.recorded import PlannedTrial, RecordedSweep
 from orchestrator.tracking.records import RunRecord
 from search_spaces.trial import BASE
 from trainers.results import Counts
-
-NO_SCORE = frozenset({"loss"})
-"""Test metrics that are not scores in 0..1."""
-
-
-@dataclass(frozen=True)
-class ReportRun:
-    """A planned report run of a row with what came of it; no record when it has not run."""
-
-    planned: PlannedTrial
-    record: RunRecord | None
-
-    @property
-    def status(self) -> str:
-        """The trial's status, or `missing`."""
-        return self.record.status if self.record else "missing"
-
-    @property
-    def scores(self) -> dict[str, float]:
-        """Test metrics of a finished run."""
-        metrics = self.record.outcome.metrics if self.record and self.status == "finished" else {}
-        tests = {name.removeprefix("test/"): value for name, value in metrics.items() if name.startswith("test/")}
-        return {name: value for name, value in tests.items() if name not in NO_SCORE}
 
 
 def rows_of(sweep: RecordedSweep, certificate: Certificate) -> list[Row]:
@@ -48,12 +25,12 @@ def rows_of(sweep: RecordedSweep, certificate: Certificate) -> list[Row]:
     The untuned model is ranked like the others. A diverged report run scores as the untuned model does on its task; a run
     that failed otherwise, or is missing, leaves its row incomplete and unranked.
     """
-    base = {cell: [_run(sweep, planned) for planned in sweep.reports(cell)] for cell in _base_cells(sweep)}
+    base = {cell: report_runs(sweep, cell) for cell in _base_cells(sweep)}
     untuned = {(cell.model, cell.task): _mean_scores(runs) for cell, runs in base.items()}
     marks = _Marks(certificate)
     rows = []
     for (model, label, capacity), cells in _by_row([*base, *sweep.counts]):
-        runs = {cell: base[cell] if cell.is_base else [_run(sweep, planned) for planned in sweep.reports(cell)] for cell in cells}
+        runs = {cell: base[cell] if cell.is_base else report_runs(sweep, cell) for cell in cells}
         tasks = {cell.task: _task_score(sweep, cell, runs[cell], untuned.get((model, cell.task), {})) for cell in cells}
         counts = sweep.counts.get(cells[0], Counts(peak=0, stored=0))
         row = _row(sweep, Cell(model, "", label, capacity), counts, tasks, [run for cell in cells for run in runs[cell]])
@@ -66,11 +43,6 @@ def _base_cells(sweep: RecordedSweep) -> list[Cell]:
     return [planned.cell for planned in sweep.plan.base_trials]
 
 
-def _run(sweep: RecordedSweep, planned: PlannedTrial) -> ReportRun:
-    found = sweep.trials.get(planned.id)
-    return ReportRun(planned, found[1] if found else None)
-
-
 def _by_row(cells: Iterable[Cell]) -> list[tuple[tuple[str, str, Capacity], list[Cell]]]:
     found: dict[tuple[str, str, Capacity], list[Cell]] = {}
     for cell in cells:
@@ -81,7 +53,8 @@ def _by_row(cells: Iterable[Cell]) -> list[tuple[tuple[str, str, Capacity], list
 def _mean_scores(runs: Sequence[ReportRun]) -> dict[str, float]:
     """Return the mean test metrics of finished runs, with which a diverged run is scored."""
     scores = [run.scores for run in runs if run.scores]
-    return {name: statistics.fmean(score[name] for score in scores) for name in scores[0]} if scores else {}
+    names = [name for name in scores[0] if all(name in score for score in scores)] if scores else []
+    return {name: statistics.fmean(score[name] for score in scores) for name in names}
 
 
 def _task_score(sweep: RecordedSweep, cell: Cell, runs: Sequence[ReportRun], untuned: Mapping[str, float]) -> TaskScore:
@@ -112,6 +85,7 @@ def _row(sweep: RecordedSweep, row: Cell, counts: Counts, tasks: Mapping[str, Ta
     return Row(
         method=row.label,
         implementation=BASE if row.is_base else sweep.plan.implementations[row.label].method,
+        family="" if row.is_base else sweep.plan.implementations[row.label].family,
         capacity=row.config,
         trainable=counts.trainable,
         counts=counts,
@@ -143,11 +117,16 @@ def _incompleteness(sweep: RecordedSweep, tasks: Mapping[str, TaskScore], runs: 
     for task in sweep.plan.main_metrics:
         if task not in tasks or tasks[task].metrics:
             continue
-        states = Counter(run.status for run in runs if run.planned.task == task and run.status != "finished")
+        states = Counter(_state(run, tasks[task].main) for run in runs if run.planned.task == task)
+        del states["finished"]
         if not any(run.planned.task == task for run in runs):
             states["not run"] = tasks[task].seeds
         found.append(f"incomplete: {task} ({', '.join(f'{n} {state}' for state, n in sorted(states.items()))})")
     return found
+
+
+def _state(run: ReportRun, main: str) -> str:
+    return f"finished without {main}" if run.status == "finished" and main not in run.scores else run.status
 
 
 def _left_out(sweep: RecordedSweep, row: Cell) -> list[str]:
@@ -171,6 +150,7 @@ def _refused_rows(sweep: RecordedSweep) -> list[Row]:
         Row(
             method=label,
             implementation=sweep.plan.implementations[label].method,
+            family=sweep.plan.implementations[label].family,
             capacity=dict(capacity),
             trainable=None,
             counts=None,

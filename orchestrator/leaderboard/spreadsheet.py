@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable
 
 from orchestrator.leaderboard.board import Board
-from orchestrator.leaderboard.columns import ABSENT, measured_metrics, metrics, printable, selected
+from orchestrator.leaderboard.columns import ABSENT, interval_captions, measured_metrics, metrics, printable, selected
 from orchestrator.leaderboard.published import footnote
 from orchestrator.leaderboard.row import MetricScore, Row
 
@@ -15,9 +15,9 @@ Column = tuple[str, Callable[[Row], object]]
 
 
 def comma_separated(board: Board) -> str:
-    """Return the board as CSV for spreadsheets: a comment with the certificate, the header, one line per row."""
+    """Return the board as CSV for spreadsheets: a comment with the certificate and the captions, the header, one line per row."""
     out = io.StringIO()
-    out.write(f"# {board.verdict()}\n")
+    out.write(f"# {'. '.join([board.verdict(), *interval_captions(board)])}\n")
     columns = [*_names(), *(column for task in board.tasks for column in _scores(board, task)), *_measures(board)]
     if any(row.published for row in board.rows):
         columns.append(("published", _sources))
@@ -31,6 +31,9 @@ def comma_separated(board: Board) -> str:
 def _names() -> list[Column]:
     return [
         ("rank", lambda row: row.rank),
+        ("rank low", lambda row: _bound(row.rank_interval, 0)),
+        ("rank high", lambda row: _bound(row.rank_interval, 1)),
+        ("ties", lambda row: row.tie_letters),
         ("method", lambda row: row.method),
         ("implementation", lambda row: row.implementation),
         ("capacity", lambda row: " ".join(f"{key}={value}" for key, value in row.capacity.items())),
@@ -44,6 +47,8 @@ def _scores(board: Board, task: str) -> list[Column]:
         if metric in measured_metrics(board, task):
             found.append((f"{task} {metric} mean %", _statistic(task, metric, lambda score: score.mean)))
             found.append((f"{task} {metric} std %", _statistic(task, metric, lambda score: score.std)))
+            found.append((f"{task} {metric} ci low %", _statistic(task, metric, lambda score: _bound(score.ci, 0))))
+            found.append((f"{task} {metric} ci high %", _statistic(task, metric, lambda score: _bound(score.ci, 1))))
         entries = [entry for row in board.rows for entry in row.published if metric in entry.scores.get(task, ())]
         sources = dict.fromkeys(entry.source for entry in entries)
         found += [(f"{task} {metric} published % ({source})", _published(task, metric, source)) for source in sources]
@@ -53,6 +58,9 @@ def _scores(board: Board, task: str) -> list[Column]:
 def _measures(board: Board) -> list[Column]:
     return [
         ("average %", lambda row: _percent(row.average)),
+        ("average ci low %", lambda row: _percent(_bound(row.average_ci, 0))),
+        ("average ci high %", lambda row: _percent(_bound(row.average_ci, 1))),
+        ("average rank", lambda row: row.average_rank),
         ("trainable", lambda row: row.trainable),
         ("seconds_per_step", lambda row: row.seconds_per_step),
         ("peak_bytes", lambda row: row.peak_bytes),
@@ -88,6 +96,10 @@ def _published(task: str, metric: str, source: str) -> Callable[[Row], object]:
 
 def _sources(row: Row) -> str:
     return " ".join(dict.fromkeys(f"{entry.source}: {footnote(entry)}" for entry in row.published))
+
+
+def _bound(interval: tuple[float, float] | None, number: int) -> float | None:
+    return interval[number] if interval is not None else None
 
 
 def _percent(fraction: float | None) -> float | None:

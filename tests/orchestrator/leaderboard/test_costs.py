@@ -8,10 +8,21 @@ from typing import Any
 from orchestrator.leaderboard.board import Board, board_of
 from orchestrator.leaderboard.columns import NO_PROFILE, columns, notes
 from orchestrator.leaderboard.row import Row
+from search_spaces.trial import digest
 
 SOLO = "resources: {solo: true}\n"
 PROFILED = ["GFLOPs/step", "GMACs/step", "adapter", "load s"]
-ALONE = {"environment": {"execution": {"dtype": "float32", "deepspeed": {"zero_stage": 0}, "threads": 1, "solo": True}}}
+_EXECUTION = {"dtype": "float32", "deepspeed": {"zero_stage": 0}, "threads": 1}
+_ENVIRONMENT = {
+    "versions": {"torch": "2.13.0"},
+    "hardware": {"machine": "x86_64", "processor": "made-up", "accelerator": None},
+    "execution": _EXECUTION,
+}
+ALONE = {
+    "environment": {**_ENVIRONMENT, "execution": {**_EXECUTION, "solo": True}},
+    # The company of a trial is no part of the digest.
+    "environment_digest": digest(_ENVIRONMENT)[:16],
+}
 
 
 def row_of(board: Board, method: str) -> Row:

@@ -15,12 +15,13 @@ from orchestrator.leaderboard.board import Board, board_of
 from orchestrator.leaderboard.listing import lines_of, listing, run_json, run_view
 from orchestrator.leaderboard.render import table, text
 from search_spaces.errors import UnknownNameError
+from tests.orchestrator.leaderboard.kept import Kept
 
 HOSTILE = "=cmd()|[red]x[/red]\x1b[31m<b>\nnext"
 
 
-def shown(renderable: Any) -> str:
-    console = Console(file=io.StringIO(), width=240, force_terminal=False)
+def shown(renderable: Any, width: int = 240) -> str:
+    console = Console(file=io.StringIO(), width=width, force_terminal=False)
     console.print(renderable)
     output = console.file
     assert isinstance(output, io.StringIO)
@@ -39,7 +40,7 @@ def board(sweep: Any) -> Board:
 
 
 def test_every_text_begins_with_the_certificate(board: Board) -> None:
-    line = "Certificate: holds (10 of 10 rules)"
+    line = "Certificate: holds (13 of 13 rules)"
     assert shown(table(board)).splitlines()[0].rstrip() == line
     assert text(board, "md").splitlines()[0] == line
     assert text(board, "csv").splitlines()[0] == f"# {line}"
@@ -119,3 +120,76 @@ def test_show_gives_a_run_in_full(sweep: Any) -> None:
     assert json.loads(json.dumps(document))["outcome"]["metrics"]["test/f1"] == 0.6
     assert document["trial"]["method"]["capacity"] == {"rank": 2}
     assert "thin rank=2 learning_rate=0.01 scale=1.0 seed 1 (report)" in shown(run_view(record))
+
+
+@pytest.fixture
+def believed(sweep_of: Any, sweep_text: str) -> Board:
+    """A board of one task with intervals, ties and rank intervals."""
+    sweep = sweep_of(sweep_text.replace("[reading, counting]", "[reading]"))
+    return board_of(sweep.recorded(), Kept(sweep))
+
+
+def test_the_table_shows_intervals_ties_and_rank_intervals(believed: Board) -> None:
+    output = shown(table(believed))
+    (line,) = [line for line in output.splitlines() if "thin (rank=2)" in line and "│" in line]
+    thin = next(row for row in believed.rows if row.capacity == {"rank": 2})
+    low, high = thin.tasks["reading"].metrics["f1"].ci or (0, 0)
+    assert f"60.0 [{100 * low:.1f}, {100 * high:.1f}]" in line
+    assert f"1 [{thin.rank_interval[0]}, {thin.rank_interval[1]}]" in line  # type: ignore[index]
+    assert f"│ {thin.tie_letters}" in line or f" {thin.tie_letters} │" in line
+    assert "±" not in output
+    assert "95% confidence interval" in output and "conditional on the selected grid point" in output
+    assert "rows that share a letter are not told apart" in output
+
+
+def test_a_table_of_one_task_fits_a_terminal(believed: Board) -> None:
+    output = shown(table(believed), width=120)
+    assert output.count("┏") == 1
+    assert sum("│" in line for line in output.splitlines()) == len(believed.rows), "no cell is folded"
+
+
+def test_a_table_too_wide_for_a_terminal_is_continued_with_the_methods_names(sweep: Any) -> None:
+    board = board_of(sweep.recorded(), Kept(sweep))
+    output = shown(table(board), width=120)
+    assert output.count("┏") == 2
+    lines = [line for line in output.splitlines() if "│" in line]
+    assert len(lines) == 2 * len(board.rows)
+    first, second = (
+        next(line for line in part if "thin (rank=4)" in line) for part in (lines[: len(board.rows)], lines[len(board.rows) :])
+    )
+    assert "4,003" in second and "4,003" not in first
+    assert shown(table(board), width=240).count("┏") == 1
+
+
+def test_a_name_of_ten_thousand_characters_is_cut(board: Board) -> None:
+    first = board.rows[0].model_copy(update={"method": "x" * 10_000, "marks": ()})
+    output = shown(table(replace(board, rows=(first,))), width=120)
+    assert "xxx" in output and output.count("x") < 1_000
+
+
+def test_intervals_stand_in_markdown_and_csv(believed: Board) -> None:
+    markdown, lines = text(believed, "md"), text(believed, "csv").splitlines()
+    thin = next(row for row in believed.rows if row.capacity == {"rank": 2})
+    low, high = thin.average_ci or (0, 0)
+    assert f"60.0 \\[{100 * low:.1f}, {100 * high:.1f}\\]" in markdown
+    assert "conditional on the selected grid point" in markdown and "conditional on the selected grid point" in lines[0]
+    (cells,) = [row for row in csv.DictReader(lines[1:]) if row["capacity"] == "rank=2"]
+    assert float(cells["reading f1 ci low %"]) == pytest.approx(100 * low)
+    assert float(cells["average ci high %"]) == pytest.approx(100 * high)
+    assert (cells["ties"], cells["rank low"], cells["rank high"]) == (thin.tie_letters, *map(str, thin.rank_interval or ()))
+
+
+def test_without_intervals_the_spread_is_shown_and_named(board: Board) -> None:
+    assert "60.0 ± 10.0" in text(board, "md")
+    assert "±: sample standard deviation over the report seeds" in text(board, "md")
+    assert "95% confidence interval" not in text(board, "csv")
+
+
+def test_a_failed_certificate_stays_the_first_line(sweep: Any) -> None:
+    for trial in sweep.find("report", "plain", seed=1):
+        sweep.outcomes[trial.id].data_digests["test"] = "other rows"
+    board = board_of(sweep.recorded(), Kept(sweep))
+    line = "Certificate: FAILS F3"
+    assert shown(table(board)).startswith(line)
+    assert text(board, "md").startswith(line)
+    assert text(board, "csv").startswith(f"# {line}")
