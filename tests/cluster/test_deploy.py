@@ -10,6 +10,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,55 @@ def test_images_install_the_pinned_versions(name: str) -> None:
     assert allowed[0] == "*" and all(f"!{source}" in allowed for line in copied for source in line.split())
 
 
+def test_the_servers_image_holds_what_the_leaderboard_imports() -> None:
+    """It is installed without fairsweep's dependencies, which train: what it needs of them is listed there."""
+    listed = re.search(r"--constraint /tmp/constraints\.txt \\\n(.+?) \\\n", (DEPLOY / "mlflow" / "Dockerfile").read_text())
+    assert listed is not None
+    code = """
+import importlib, pkgutil, re, sys
+from importlib import metadata
+from packaging.requirements import Requirement
+
+def named(text):
+    return re.sub(r"[-_.]+", "-", text).lower()
+
+there, todo = {"fairsweep", "pip", "setuptools"}, [(Requirement(text), "") for text in sys.argv[1:]]
+while todo:
+    found, _ = todo.pop()
+    try:
+        lines = metadata.requires(found.name) or []
+    except metadata.PackageNotFoundError:
+        continue
+    there.add(named(found.name))
+    for line in map(Requirement, lines):
+        if line.marker is None or any(line.marker.evaluate({"extra": extra}) for extra in (*found.extras, "")):
+            if named(line.name) not in there or line.extras:
+                there.add(named(line.name))
+                todo.append((line, ""))
+owners = metadata.packages_distributions()
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        owned = owners.get(name.partition(".")[0])
+        if owned and not there & set(map(named, owned)):
+            raise ModuleNotFoundError(name, name=name)
+
+sys.meta_path.insert(0, Absent())
+from orchestrator import leaderboard
+from orchestrator.leaderboard.server.app import create_app
+for module in pkgutil.walk_packages(leaderboard.__path__, "orchestrator.leaderboard."):
+    importlib.import_module(module.name)
+importlib.import_module("orchestrator.evidence")
+create_app()
+assert not {"torch", "transformers", "peft", "deepspeed", "ray"} & set(sys.modules)
+"""
+    environment = {**os.environ, "MLFLOW_BACKEND_STORE_URI": "sqlite://"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *shlex.split(listed[1])], capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
 # ------------------------------------------------------------------------------------------------ security
 
 
@@ -266,6 +316,9 @@ def test_the_server_starts_on_postgresql_and_asks_for_a_password(tmp_path: Path,
             assert requests.get(search, auth=("admin", "wrong"), timeout=60).status_code == 401
             answer = requests.get(search, auth=("admin", secret_files["admin_password"]), timeout=60)
             assert answer.status_code == 200
+            assert requests.get(f"{url}/leaderboard/sweeps", timeout=60).status_code == 401
+            board = requests.get(f"{url}/leaderboard/sweeps", auth=("admin", secret_files["admin_password"]), timeout=60)
+            assert board.json() == {"sweeps": []}
             # Artifacts go through the server: clients need no credentials of the bucket.
             assert {found["artifact_location"].split(":")[0] for found in answer.json()["experiments"]} == {"mlflow-artifacts"}
             # Every user of a machine reads command lines.

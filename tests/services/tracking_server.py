@@ -36,6 +36,8 @@ class TrackingServer:
         auth_uri: database of the users; None for a SQLite file.
         permission: what a user may do with the experiments of another: READ, EDIT, MANAGE or NO_PERMISSIONS.
         environment: what the server gets in addition, such as the credentials of an object store.
+        app: entry point `mlflow.app` that it serves; None for MLflow's own.
+        prefix: path below which it serves, such as `/mlflow`.
     """
 
     def __init__(
@@ -46,10 +48,13 @@ class TrackingServer:
         auth_uri: str | None = None,
         permission: str = "READ",
         environment: Mapping[str, str] | None = None,
+        app: str | None = None,
+        prefix: str = "",
     ) -> None:
         self.port = free_port()
-        self.uri = f"http://{LOOPBACK}:{self.port}"
+        self.uri = f"http://{LOOPBACK}:{self.port}{prefix}"
         self.auth = auth
+        self._app, self._prefix = app or ("basic-auth" if auth else None), prefix
         self._password = secrets.token_urlsafe(16)
         self._folder = Path(tempfile.mkdtemp(prefix="fairsweep-mlflow-"))
         self.artifacts = str(artifacts or self._folder / "artifacts")
@@ -93,7 +98,8 @@ class TrackingServer:
         """Start the server and wait until it is healthy."""
         # The database's URI is in the environment and the file: every user of a machine can read command lines.
         command = [sys.executable, "-W", "ignore", "-m", "mlflow", "server", "--host", LOOPBACK, "--port", str(self.port), "--workers", "1"]
-        command += ["--artifacts-destination", self.artifacts, *(["--app-name", "basic-auth"] if self.auth else [])]
+        command += ["--artifacts-destination", self.artifacts, *(["--app-name", self._app] if self._app else [])]
+        command += ["--static-prefix", self._prefix] if self._prefix else []
         with self._log().open("ab") as log:
             self._process = subprocess.Popen(
                 command, env=self._environment(), stdout=log, stderr=log, start_new_session=True, cwd=self._folder
@@ -127,14 +133,24 @@ class TrackingServer:
     def user(self, name: str) -> dict[str, str]:
         """Make a user; return the environment variables that log it in."""
         password = secrets.token_urlsafe(16)
-        answer = requests.post(
-            f"{self.uri}/api/2.0/mlflow/users/create",
-            json={"username": name, "password": password},
-            auth=(ADMIN, self._password),
-            timeout=60,
-        )
-        answer.raise_for_status()
+        self.administer("2.0/mlflow/users/create", username=name, password=password)
         return self.credentials_of(name, password)
+
+    def permit(self, name: str, experiment_id: str, permission: str) -> None:
+        """Give a user a permission of its own on an experiment: READ, EDIT or MANAGE."""
+        what = {"resource_type": "experiment", "resource_id": experiment_id, "permission": permission}
+        self.administer("3.0/mlflow/users/permissions/grant", username=name, **what)
+
+    def withdraw(self, name: str, experiment_id: str) -> None:
+        """Take that permission away again."""
+        self.administer("3.0/mlflow/users/permissions/revoke", username=name, resource_type="experiment", resource_id=experiment_id)
+
+    def administer(self, call: str, **arguments: object) -> Any:
+        """Send a request as the administrator, such as `3.0/mlflow/roles/create`; return the answer."""
+        answer = requests.post(f"{self.uri}/api/{call}", json=arguments, auth=(ADMIN, self._password), timeout=60)
+        if not answer.ok:
+            raise RuntimeError(f"{call} answered {answer.status_code}: {answer.text[:500]}")
+        return answer.json()
 
     def cpu_seconds(self) -> float:
         """Return the processor time that the running server took so far, its children's included."""

@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# Starts the MLflow server with logins. Passwords come from files, so that no command line, image or compose file holds them:
+# Starts the MLflow server with logins and the leaderboard. Passwords come from files, so that no command line, image or compose file
+# holds them:
 #
 #   SECRETS/postgres_password    of the database's user
 #   SECRETS/admin_password       of MLflow's administrator, read when the database is new
 #   SECRETS/flask_secret_key     signs forms; the same for as long as the server lives
 #
 # Settings from the environment: SECRETS (default /run/secrets), POSTGRES_HOST, POSTGRES_PORT, POSTGRES_USER, POSTGRES_DB,
-# ARTIFACTS (such as s3://bucket/mlflow), MLFLOW_HOST, MLFLOW_PORT, ADMIN_USER. The credentials of the bucket are boto3's, such as
+# ARTIFACTS (such as s3://bucket/mlflow), MLFLOW_HOST, MLFLOW_PORT, ADMIN_USER, FAIRSWEEP_CACHE (the folder of what the leaderboard has
+# computed). The credentials of the bucket are boto3's, such as
 # AWS_SHARED_CREDENTIALS_FILE; clients need none, since the server passes artifacts on.
 set -euo pipefail
 umask 077
@@ -41,5 +43,5 @@ auth_cache_ttl_seconds = 300
 INI
 
 # One worker: several race on the migration of a new database, take four times the memory, and know nothing of each other's login cache.
-exec mlflow server --app-name basic-auth --host "${MLFLOW_HOST:-127.0.0.1}" --port "${MLFLOW_PORT:-5000}" --workers 1 \
+exec mlflow server --app-name fairsweep-auth --host "${MLFLOW_HOST:-127.0.0.1}" --port "${MLFLOW_PORT:-5000}" --workers 1 \
   --serve-artifacts --artifacts-destination "$ARTIFACTS"

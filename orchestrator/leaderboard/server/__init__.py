@@ -1,0 +1,1 @@
+"""The leaderboard inside the MLflow server, on its port and under its login."""
