@@ -1,4 +1,4 @@
-"""Commands on what MLflow holds: leaderboard, audit, runs, show, ui, export."""
+"""Commands on what MLflow holds: leaderboard, appendix, audit, runs, show, ui, export."""
 
 from __future__ import annotations
 
@@ -9,30 +9,52 @@ import click
 from orchestrator.cli.command import DONE, NO, Answer, command, json_option, reader, tracking_option, write
 from search_spaces.errors import FairsweepError
 
+FORMATS = ("table", "json", "csv", "md", "latex", "html")
+
 
 @command(
     click.argument("sweep", required=False),
-    click.option("--format", "form", type=click.Choice(["table", "json", "csv", "md"]), default="table", show_default=True),
+    click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True),
     click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write to a file."),
+    click.option("--figures", type=click.Path(path_type=Path, file_okay=False), help="Also write the figures to a folder, as SVG and PDF."),
     tracking_option,
 )
-def leaderboard(answer: Answer, sweep: str | None, form: str, out: Path | None, tracking_uri: str | None) -> int:
+def leaderboard(answer: Answer, sweep: str | None, form: str, out: Path | None, figures: Path | None, tracking_uri: str | None) -> int:
     """Show the leaderboard of SWEEP (default: the one that ran last), computed from MLflow alone."""
     from orchestrator.leaderboard import render
-    from orchestrator.leaderboard.board import board_of
-    from orchestrator.recorded import load
+    from orchestrator.leaderboard.reading import read_board
+    from orchestrator.tracking.connection import tracking_uri as chosen_uri
 
-    board = board_of(load(reader(tracking_uri), sweep))
+    if form == "table" and out is not None:
+        raise FairsweepError("a table is for the terminal. Fix: pass --format json, csv, md, latex or html with --out")
+    board = read_board(chosen_uri(tracking_uri), sweep)
+    if figures is not None:
+        from orchestrator.leaderboard.export.figures.files import write_figures
+
+        click.echo(f"fairsweep: {len(write_figures(board, figures))} files of figures in {figures}", err=True)
     if form == "table":
-        if out is not None:
-            raise FairsweepError("a table is for the terminal. Fix: pass --format json, csv or md with --out")
         answer.show(render.table(board))
-        return DONE
-    text = render.text(board, form)
-    if out is None:
-        answer.text(text)
+    elif out is None:
+        answer.text(render.text(board, form))
     else:
-        write(out, text)
+        write(out, render.text(board, form))
+    return DONE
+
+
+@command(
+    click.argument("sweep"),
+    click.option("--out", type=click.Path(path_type=Path), required=True, help="A new or empty folder, or one that holds an appendix."),
+    tracking_option,
+)
+def appendix(answer: Answer, sweep: str, out: Path, tracking_uri: str | None) -> int:
+    """Write how the numbers of SWEEP came about, for reviewers: Markdown, LaTeX and figures."""
+    from orchestrator.appendix.folder import check_replaceable, write_appendix
+    from orchestrator.appendix.source import read_source
+    from orchestrator.tracking.connection import tracking_uri as chosen_uri
+
+    check_replaceable(out)
+    files = write_appendix(read_source(chosen_uri(tracking_uri), sweep), out)
+    answer.text(f"wrote {len(files)} files to {out}: start with appendix.md or appendix.tex")
     return DONE
 
 
@@ -47,7 +69,7 @@ def audit(answer: Answer, sweep: str, tracking_uri: str | None, as_json: bool) -
     if as_json:
         answer.json(certificate.to_json())
     else:
-        answer.show(*tables.certificate(certificate, certificate.missing))
+        answer.show(*tables.audit(certificate))
     return DONE if certificate.ok else NO
 
 
@@ -81,13 +103,17 @@ def show(answer: Answer, run_id: str, tracking_uri: str | None, as_json: bool) -
 @command(
     click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on."),
     click.option("--port", default=5000, show_default=True, type=click.IntRange(1, 65535)),
+    click.option("--auth", is_flag=True, help="Ask for a login: MLflow's basic auth, as MLFLOW_AUTH_CONFIG_PATH configures it."),
     tracking_option,
 )
-def ui(answer: Answer, host: str, port: int, tracking_uri: str | None) -> int:
-    """Browse the runs: start the MLflow server on the tracking store."""
-    from orchestrator.tracking.server import serve
+def ui(answer: Answer, host: str, port: int, auth: bool, tracking_uri: str | None) -> int:
+    """Browse the runs and the leaderboard: start the MLflow server on the tracking store."""
+    from orchestrator.tracking.server import is_open, serve
 
-    return serve(tracking_uri, host, port)
+    if is_open(host, auth):
+        fix = "Fix: pass --auth, or leave --host out and come through a tunnel"
+        click.echo(f"fairsweep: whoever reaches {host} may read, change and delete all runs. {fix}", err=True)
+    return serve(tracking_uri, host, port, auth=auth, ready=lambda address: answer.text(f"leaderboard: {address}"))
 
 
 @command(

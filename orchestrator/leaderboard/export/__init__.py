@@ -1,0 +1,1 @@
+"""The board for print: LaTeX tables, and figures as SVG and PDF."""

@@ -1,0 +1,1 @@
+"""Figures of the board by matplotlib, as SVG and PDF: the same board gives the same bytes."""
