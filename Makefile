@@ -31,7 +31,7 @@ sweep: $(INSTALLED) ## run a sweep, or continue it, and print its leaderboard
 test: $(INSTALLED) ## run the tests; ARGS='-m slow' the studies' smoke runs
 	@OMP_NUM_THREADS=1 $(OFFLINE) $(BIN)/pytest -n $(WORKERS) --dist worksteal -m "not slow and not services and not gpu" $(ARGS)
 
-services: $(INSTALLED) ## run the tests with real servers and several Ray nodes; those of what is missing here skip and say why
+services: $(INSTALLED) ## run the tests with real servers, Chromium and several Ray nodes; those of what is missing here skip and say why
 	@OMP_NUM_THREADS=1 $(OFFLINE) $(BIN)/pytest -n $(WORKERS) --dist loadfile -m "services and not gpu" $(ARGS)
 
 lint: $(INSTALLED) ## check style, types and dependency rules

@@ -27,7 +27,8 @@ ROW = {
 
 def test_help_lists_every_command(fairsweep: Command) -> None:
     done = fairsweep("--help")
-    names = "plan run submit status logs stop doctor leaderboard audit runs show clean methods tasks models studies count score prompt export ui"
+    names = "plan run extend submit status logs stop doctor clean leaderboard audit runs show appendix import export ui"
+    names += " methods tasks models studies count score prompt"
     assert done.returncode == 0 and all(f"\n  {name} " in done.stdout for name in names.split())
 
 
@@ -65,7 +66,7 @@ def test_plan_of_the_quickstart_holds(fairsweep: Command) -> None:
     done = fairsweep("plan", "quickstart", "--json")
     document = json.loads(done.stdout)
     assert done.returncode == 0 and document["certificate"]["ok"]
-    assert document["phases"] == {"select": 12, "report": 9} and document["trials"] == 21
+    assert document["phases"] == {"select": 16, "report": 13} and document["trials"] == 29
     assert not document["refused"]
 
 

@@ -57,7 +57,8 @@ def test_a_cluster_that_does_not_start_the_actor_is_named_and_the_lock_stays_fre
     folder = Storage.at(tmp_path / "micro")
     with monkeypatch.context() as impatient:
         impatient.setattr(locks, "ANSWER_SECONDS", 0.0)
-        with pytest.raises(ClusterError, match="did not start the actor .* within 0 s .*Fix: see with `ray status`"), cluster_lock(folder, 0.0):
+        told = "did not start the actor .* within 0 s .*Fix: see with `ray status`"
+        with pytest.raises(ClusterError, match=told), cluster_lock(folder, 0.0):
             pass
     with cluster_lock(folder, 0.0):
         pass
