@@ -43,10 +43,10 @@ def test_the_quickstart_is_what_the_readme_promises() -> None:
     assert spec.models[0].dtype == "bfloat16"
     assert len(spec.methods) >= 4
     assert sum(label.startswith("peft/") for label in spec.methods) >= 2
-    assert len(spec.grid["learning_rate"]) == 3
+    assert len(spec.grid["learning_rate"]) == 4
     assert spec.data.source == "embedded"
     assert spec.targets == ("q", "o")
-    assert len(spec.seeds.report) == 2
+    assert len(spec.seeds.report) == 3
 
 
 @pytest.mark.parametrize(

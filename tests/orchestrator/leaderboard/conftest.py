@@ -37,6 +37,7 @@ seeds: {select: [100], report: [0, 1, 2]}
 """
 
 ENVIRONMENT = {
+    "versions": {"torch": "2.13.0"},
     "hardware": {"machine": "x86_64", "processor": "made-up", "accelerator": None},
     "execution": {"dtype": "float32", "deepspeed": {"zero_stage": 0}, "threads": 1},
 }

@@ -8,21 +8,9 @@ from typing import Any
 from orchestrator.leaderboard.board import Board, board_of
 from orchestrator.leaderboard.columns import NO_PROFILE, columns, notes
 from orchestrator.leaderboard.row import Row
-from search_spaces.trial import digest
 
 SOLO = "resources: {solo: true}\n"
 PROFILED = ["GFLOPs/step", "GMACs/step", "adapter", "load s"]
-_EXECUTION = {"dtype": "float32", "deepspeed": {"zero_stage": 0}, "threads": 1}
-_ENVIRONMENT = {
-    "versions": {"torch": "2.13.0"},
-    "hardware": {"machine": "x86_64", "processor": "made-up", "accelerator": None},
-    "execution": _EXECUTION,
-}
-ALONE = {
-    "environment": {**_ENVIRONMENT, "execution": {**_EXECUTION, "solo": True}},
-    # The company of a trial is no part of the digest.
-    "environment_digest": digest(_ENVIRONMENT)[:16],
-}
 
 
 def row_of(board: Board, method: str) -> Row:
@@ -31,6 +19,13 @@ def row_of(board: Board, method: str) -> Row:
 
 def runs_of(sweep: Any, method: str) -> list[Any]:
     return [trial for task in ("reading", "counting") for trial in sweep.find("report", method, task)]
+
+
+def alone(sweep: Any) -> dict[str, Any]:
+    """An environment that is the sweep's but for the company of the trial, which is no part of its digest."""
+    usual = sweep.outcomes[runs_of(sweep, "plain")[0].id]
+    environment = {**usual.environment, "execution": {**usual.environment["execution"], "solo": True}}
+    return {"environment": environment, "environment_digest": usual.environment_digest}
 
 
 def profile(seconds: float, flops: float, peak: int) -> dict[str, Any]:
@@ -58,7 +53,7 @@ def test_an_ordinary_board_stays_narrow_and_says_what_its_times_are(sweep: Any) 
 
 def test_a_board_of_profiles_shows_what_a_step_computes(sweep_of: Callable[..., Any], sweep_text: str) -> None:
     sweep = sweep_of(sweep_text + SOLO)
-    sweep.change(runs_of(sweep, "plain"), **profile(0.5, 2.5e9, 10**6), **ALONE)
+    sweep.change(runs_of(sweep, "plain"), **profile(0.5, 2.5e9, 10**6), **alone(sweep))
     board = board_of(sweep.recorded())
     shown = {header: text(row_of(board, "plain")) for header, text in columns(board)}
     assert [shown[header] for header in PROFILED] == ["2.5", "1.25", "2.0 kB", "0.25"]
@@ -68,7 +63,7 @@ def test_a_board_of_profiles_shows_what_a_step_computes(sweep_of: Callable[..., 
 def test_results_of_before_do_not_pass_for_profiles(sweep_of: Callable[..., Any], sweep_text: str) -> None:
     ordinary, solo = sweep_of(), sweep_of(sweep_text + SOLO)
     assert [trial.id for trial in ordinary.trials] == [trial.id for trial in solo.trials], "so they are not run again"
-    solo.change(runs_of(solo, "plain")[1:], **ALONE)
+    solo.change(runs_of(solo, "plain")[1:], **alone(solo))
     (mark,) = row_of(board_of(solo.recorded()), "plain").marks
     assert "1 of 6 runs" in mark and "another name" in mark
     assert not any("no profile" in mark for row in board_of(ordinary.recorded()).rows for mark in row.marks)

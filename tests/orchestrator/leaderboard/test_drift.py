@@ -59,12 +59,12 @@ def named(sweep_of: Callable[..., Any], sweep_text: str, request: pytest.Fixture
     name = re.sub("[^a-z]+", "-", request.node.name)
     made = sweep_of(sweep_text.replace("name: small", f"name: {name}"))
     made.name = name
+    made.change(made.trials, environment=OLD)
     return made
 
 
 def test_one_environment_has_nothing_to_show(named: Any, stand: Callable[..., None], uri: str) -> None:
     stand(OLD, LOSSES, 1.0, name=named.name)
-    named.change(named.trials, environment=OLD)
     (only,) = drift_of(RunReader(uri), named.recorded())
     assert (only.environment, only.changes, only.deviation) == (platform_digest(OLD), (), 0.0)
     assert drift.lines((only,)) == []
