@@ -80,7 +80,8 @@ class StoredBoards:
 
     def __init__(self, uri: str, folder: Path | None = None) -> None:
         file = sqlite_file(uri)
-        self._store = f"sqlite:///{file.absolute()}" if file else shown_uri(uri)
+        # In another of MLflow's workspaces the same name is another sweep.
+        self._store = [f"sqlite:///{file.absolute()}" if file else shown_uri(uri), os.environ.get("MLFLOW_WORKSPACE", "")]
         self._all = BoundedFolder(folder or cache_root() / "boards", CACHE_BYTES)
 
     def marked(self, mark: str | None, *asked: str | None) -> Marked | None:
@@ -127,7 +128,7 @@ class StoredBoards:
             yield
 
     def _path(self, kind: str, *asked: str | None) -> Path:
-        return self._all.folder / f"{sha256(json.dumps([self._store, *asked]).encode()).hexdigest()[:32]}.{kind}"
+        return self._all.folder / f"{sha256(json.dumps([*self._store, *asked]).encode()).hexdigest()[:32]}.{kind}"
 
     def _make_folder(self) -> None:
         # Boards of a server with a login are nobody else's business.

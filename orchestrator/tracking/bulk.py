@@ -92,11 +92,12 @@ def _query(table: Any, columns: Sequence[str], runs: Select[Any]) -> Select[Any]
     return query
 
 
-def _rows(connection: Connection, query: Select[Any]) -> Iterator[tuple[Any, ...]]:
-    """Yield rows as the driver gives them: SQLAlchemy's take twice as long to make."""
+def _rows(connection: Connection, query: Select[Any]) -> Sequence[tuple[Any, ...]]:
+    """Return rows as the driver gives them: SQLAlchemy's take twice as long to make."""
     cursor = connection.execute(query).cursor
     assert cursor is not None
-    yield from cursor
+    rows: Sequence[tuple[Any, ...]] = cursor.fetchall()
+    return rows
 
 
 def _texts(connection: Connection, query: Select[Any]) -> dict[str, dict[str, str]]:
