@@ -46,7 +46,7 @@ def rows(page: Any) -> list[str]:
 
 
 def names(page: Any) -> list[str]:
-    return page.locator("#table-ranking tbody tr[data-row] .opener").all_inner_texts()
+    return page.locator(f"{ROW} .opener").all_inner_texts()
 
 
 def test_the_page_shows_the_board_of_the_server(opened: Opened, address: str) -> None:
@@ -188,7 +188,7 @@ def test_mlflow_shows_the_page_on_the_run_of_the_sweep(new_page: Callable[..., W
 def test_a_server_that_goes_away_is_said_and_the_board_stays(new_page: Callable[..., Watched], address: str) -> None:
     watched = new_page()
     watched.page.goto(f"{address}?sweep=small")
-    watched.page.get_by_label("sweep").wait_for()
+    watched.page.locator(ROW).first.wait_for()
     watched.page.route("**/leaderboard/document*", lambda route: route.abort())
     # What makes a hidden page look again when it is shown.
     watched.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")

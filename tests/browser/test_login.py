@@ -148,5 +148,5 @@ def test_the_page_works_behind_the_login(guarded: TrackingServer, reader: Login,
     choice = watched.page.get_by_label("sweep")
     choice.wait_for()
     assert choice.locator("option").all_inner_texts() == ["open"]
-    assert "lora" in watched.page.locator("#ranking").inner_text()
+    watched.page.locator("#ranking").get_by_text("lora").first.wait_for()
     assert not watched.complaints and not watched.outside(guarded.uri)
