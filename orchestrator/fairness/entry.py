@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 from orchestrator.cells import Cell, cell_of, row_name
@@ -115,4 +116,8 @@ class Entry:
 
 def hyperparameters(training: Training) -> tuple[Any, ...]:
     """Return the values of `HYPERPARAMETERS`."""
-    return tuple(getattr(training, name) for name in HYPERPARAMETERS)
+    values: tuple[Any, ...] = _HYPERPARAMETERS(training)
+    return values
+
+
+_HYPERPARAMETERS = attrgetter(*HYPERPARAMETERS)

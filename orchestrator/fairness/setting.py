@@ -58,7 +58,7 @@ def one_precision(entries: Sequence[Entry]) -> Rule:
         if entry.finished and entry.numerics is None:
             deviations.append(f"{entry.row} on {entry.scope}: trial {entry.trial.id} does not record its precision")
         for name, value in (entry.numerics or {}).items():
-            observed.setdefault((f"{entry.cell.model}, {name}", entry.row), set()).add(json.dumps(value, sort_keys=True))
+            observed.setdefault((f"{entry.cell.model}, {name}", entry.row), set()).add(_SORTED.encode(value))
     deviations += disagreements("numerics", observed)
     return verdict(
         "F8",
@@ -97,9 +97,12 @@ def default_settings(entries: Sequence[Entry]) -> Rule:
     )
 
 
+_SORTED = json.JSONEncoder(sort_keys=True)
+
+
 def _identity(entry: Entry) -> tuple[str, str, str, str]:
     method, training = entry.trial.method, entry.trial.training
-    settings = json.dumps([method.settings, training.optimizer_settings], sort_keys=True)
+    settings = _SORTED.encode([method.settings, training.optimizer_settings])
     return method.name, method.version, settings, training.optimizer
 
 

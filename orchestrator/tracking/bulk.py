@@ -104,10 +104,11 @@ def _texts(connection: Connection, query: Select[Any]) -> dict[str, dict[str, st
     """Return key -> value by run. Equal texts are one object: runs of a sweep differ in few of theirs."""
     found: dict[str, dict[str, str]] = {}
     known: dict[str, str] = {}
+    same, current, content = known.setdefault, None, {}
     for run_id, key, value in _rows(connection, query):
-        if value is not None and len(value) <= _SHORT:
-            value = known.setdefault(value, value)  # noqa: PLW2901
-        found.setdefault(run_id, {})[known.setdefault(key, key)] = value
+        if run_id != current:
+            current, content = run_id, found.setdefault(run_id, {})
+        content[same(key, key)] = same(value, value) if value is not None and len(value) <= _SHORT else value
     return found
 
 

@@ -90,6 +90,7 @@ class RunRecord:
 
     def _outcome(self) -> dict[str, Any]:
         finished = self.status in ("finished", "pruned")
+        params, metrics = _grouped(self.params), _grouped(self.metrics)
         environment = schema.joined_tag(schema.ENVIRONMENT_JSON, self.tags)
         return {
             "trial_id": self.trial_id,
@@ -100,10 +101,10 @@ class RunRecord:
             # The curve of a failed trial ends somewhere; its last value is no result.
             "metrics": {k: v for k, v in self.metrics.items() if k.startswith(("selection/", "test/"))} if finished else {},
             "best_step": self.params.get("best_step"),
-            "counts": _fields(Counts, "counts/", self.params) or None,
-            "usage": _fields(Usage, "usage/", self.metrics),
-            "profile": _fields(Profile, "profile/", self.metrics),
-            "data_digests": _below("digest/", self.params),
+            "counts": _fields(Counts, params.get("counts", {})) or None,
+            "usage": _fields(Usage, metrics.get("usage", {})),
+            "profile": _fields(Profile, metrics.get("profile", {})),
+            "data_digests": params.get("digest", {}),
             "environment": json.loads(environment) if environment else {},
             "environment_digest": self.tags.get(schema.ENVIRONMENT, ""),
             "error": self.tags.get(schema.ERROR),
@@ -152,9 +153,16 @@ def newest_first(records: Iterable[RunRecord]) -> list[RunRecord]:
     return sorted(records, key=lambda record: (-record.started, record.run_id))
 
 
-def _below(prefix: str, content: Mapping[str, Any]) -> dict[str, Any]:
-    return {key.removeprefix(prefix): value for key, value in content.items() if key.startswith(prefix)}
+def _grouped(content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return values by the first part of their names and the rest of it; those of one part are in no group."""
+    found: dict[str, dict[str, Any]] = {}
+    for key, value in content.items():
+        group, slash, name = key.partition("/")
+        if slash:
+            found.setdefault(group, {})[name] = value
+    return found
 
 
-def _fields(model: type[Frozen], prefix: str, content: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in _below(prefix, content).items() if key in model.model_fields}
+def _fields(model: type[Frozen], content: Mapping[str, Any]) -> dict[str, Any]:
+    known = model.model_fields
+    return {key: value for key, value in content.items() if key in known}

@@ -200,7 +200,7 @@ def joined_tag(name: str, tags: Mapping[str, str]) -> str | None:
 
 def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in content.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{key}/")
         else:
             yield prefix + key, value
