@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,6 +15,8 @@ from trainers.storage import Storage, storage_error
 
 DRIVERS = "drivers"
 """Folder, in a sweep's, of a file for each driver that runs it, named for the run."""
+NAMED_SECONDS = 5.0
+"""How long a driver that finds the lock taken waits to learn by whom."""
 
 
 @contextmanager
@@ -51,7 +54,7 @@ def _file_lock(folder: Storage, claims: Storage, name: str, holder: Holder) -> I
             folder.local.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
-        raise Held(str(Holder.parse(known.read()) or "another process")) from None
+        raise Held(_named(known)) from None
     except NotImplementedError as error:
         raise StorageError(f"the file system of {folder} has no locks: {error}. Fix: mount it with locks, or pass --storage") from error
     except OSError as error:
@@ -65,3 +68,11 @@ def _file_lock(folder: Storage, claims: Storage, name: str, holder: Holder) -> I
             yield
         finally:
             (claims / name).remove()
+
+
+def _named(known: Storage) -> str:
+    """Return who holds the lock; a driver that has only just taken it says so a moment later."""
+    end = time.monotonic() + NAMED_SECONDS
+    while (holder := Holder.parse(known.read())) is None and time.monotonic() < end:
+        time.sleep(0.05)
+    return str(holder or "another process")

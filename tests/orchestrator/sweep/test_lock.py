@@ -11,9 +11,10 @@ import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from threading import Lock, Thread
+from threading import Lock, Thread, Timer
 
 import pytest
+from filelock import FileLock
 
 from orchestrator.sweep import lease as leases
 from orchestrator.sweep.holder import Holder
@@ -170,3 +171,15 @@ def test_of_drivers_that_come_at_the_same_moment_one_at_a_time_goes_on(tmp_path:
     for thread in threads:
         thread.join()
     assert most == 1 and "ran" in done and len(done) == 4
+
+
+def test_a_driver_that_has_only_just_taken_the_lock_is_named(tmp_path: Path) -> None:
+    folder = Storage.at(tmp_path / "micro")
+    (tmp_path / "micro").mkdir()
+    holder = Holder.this(0.0)
+    with FileLock(tmp_path / "micro" / "driver.lock"):
+        late = Timer(0.5, lambda: (folder / "driver.json").write(holder.to_json()))
+        late.start()
+        with pytest.raises(BusyError, match=f"by process {holder.process} on"), sweep_lock(folder, 0.0):
+            pass
+        late.join()
