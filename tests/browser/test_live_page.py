@@ -192,7 +192,7 @@ def test_a_server_that_goes_away_is_said_and_the_board_stays(new_page: Callable[
     watched.page.route("**/leaderboard/document*", lambda route: route.abort())
     # What makes a hidden page look again when it is shown.
     watched.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
-    watched.page.get_by_text("does not answer").wait_for()
+    watched.page.get_by_text("cannot be renewed").wait_for()
     assert len(rows(watched.page)) == 7
 
 

@@ -59,7 +59,7 @@ def html(document: Mapping[str, Any], *, live: bool = False) -> str:
     style, script, charts, template = style_sheet(), page_script(), charting_bundle(), _static("template.html")
     room = LARGEST - len((style + script + charts + template).encode()) - 2_000
     return Template(template).substitute(
-        policy=escape(content_policy(scripts=(charts, script), styles=(style,), live=live)),
+        policy=escape(page_policy(live)),
         mode="live" if live else "file",
         title=escape(_title(document)),
         style=style,
@@ -67,6 +67,12 @@ def html(document: Mapping[str, Any], *, live: bool = False) -> str:
         charts=charts,
         script=script,
     )
+
+
+@cache
+def page_policy(live: bool) -> str:
+    """Return the content policy of the page; a server sends it as a header as well, for who may frame the page."""
+    return content_policy(scripts=(charting_bundle(), page_script()), styles=(style_sheet(),), live=live)
 
 
 @cache

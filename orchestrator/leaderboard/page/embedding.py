@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.leaderboard.page.lighter import LIGHTER, Document
+
+log = logging.getLogger(__name__)
 
 _UNSAFE = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}
 """What could end the script element or open a comment in it. Everything beyond ASCII is escaped by `json` already."""
@@ -24,7 +27,7 @@ def embedded(document: Document) -> str:
 def fitted(document: Document, size: int) -> str:
     """Return a document as `embedded`, made lighter step by step while it is longer than `size` bytes.
 
-    What is left out is said in the document's notes.
+    What is left out is said in the document's notes; where that does not suffice, a warning says so.
     """
     text = embedded(document)
     for lighten in LIGHTER:
@@ -32,6 +35,8 @@ def fitted(document: Document, size: int) -> str:
             break
         document = lighten(document)
         text = embedded(document)
+    if len(text) > size:
+        log.warning("the page of %s holds %d bytes of data, more than the %d that it is to have", document.get("sweep"), len(text), size)
     return text
 
 

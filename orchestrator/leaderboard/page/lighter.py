@@ -43,13 +43,13 @@ def with_pairs_of_the_best(document: Document) -> Document:
 
 def without(name: str, words: str, document: Document) -> Document:
     """Leave out a part of the analysis."""
-    return _with(document, words, **{name: []})
+    return _with(document, words, **{name: []}) if _part(document, name) else document
 
 
 def without_report_runs(document: Document) -> Document:
     """Leave out the run ids of the report runs."""
     rows = [{**row, "runs": []} for row in document.get("rows", ())]
-    return _with({**document, "rows": rows}, "The run ids of the report runs are")
+    return _noted(document, {**document, "rows": rows}, "The run ids of the report runs are")
 
 
 LIGHTER: tuple[Callable[[Document], Document], ...] = (
@@ -82,7 +82,11 @@ def _part(document: Document, name: str) -> list[dict[str, Any]]:
 
 
 def _with(document: Document, words: str, **parts: Any) -> Document:
-    if not (parts or document.get("rows")):
-        return document
-    notes = [*_part(document, "notes"), _NOTE.format(words)]
-    return {**document, "analysis": {**(document.get("analysis") or {}), **parts, "notes": notes}}
+    return _noted(document, {**document, "analysis": {**(document.get("analysis") or {}), **parts}}, words)
+
+
+def _noted(before: Document, after: Document, words: str) -> Document:
+    """Return a lighter document with a note of what it lacks; where it lacks nothing, the one before."""
+    if all(before.get(name) == after.get(name) for name in ("rows", "analysis")):
+        return before
+    return {**after, "analysis": {**(after.get("analysis") or {}), "notes": [*_part(after, "notes"), _NOTE.format(words)]}}

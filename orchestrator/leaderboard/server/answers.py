@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import traceback
-from functools import cache
 from html import escape
 
 from flask import Response, request
@@ -38,17 +37,23 @@ def document(content: Document) -> Response:
     Args:
         content: its `state`, where it has one, says whether it is another one.
     """
+    state = str(content.get("state") or "")
+    if state and state in request.if_none_match:
+        answer = Response(status=304)
+        answer.set_etag(state)
+        return answer
     text = embedded(content)
-    return _tagged(text, _JSON, str(content.get("state") or _digest(text)))
+    return _tagged(text, _JSON, state or _digest(text))
 
 
 def page(content: Document) -> Response:
     """Answer with the page of a document, or with 304 where the browser has it."""
     from orchestrator.leaderboard.page import html
+    from orchestrator.leaderboard.page.assembly import page_policy
 
     text = html(content, live=True)
     answer = _tagged(text, "text/html", _digest(text))
-    answer.headers["Content-Security-Policy"] = _page_policy()
+    answer.headers["Content-Security-Policy"] = page_policy(live=True)
     return answer
 
 
@@ -126,13 +131,3 @@ def _tagged(text: str, mimetype: str, tag: str) -> Response:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-@cache
-def _page_policy() -> str:
-    """Return the policy of the page, as a header: there it holds for who may frame the page as well."""
-    from orchestrator.leaderboard.page.assembly import page_script, style_sheet
-    from orchestrator.leaderboard.page.bundle import charting_bundle
-    from orchestrator.leaderboard.page.policy import content_policy
-
-    return content_policy(scripts=(charting_bundle(), page_script()), styles=(style_sheet(),), live=True)

@@ -42,11 +42,13 @@ class Views:
 
     def page(self) -> Response:
         """Answer with the page of a sweep; it asks for newer documents itself."""
-        entries = self._store.sweeps()
-        if not request.args.get("sweep") and not self._readable(entries):
+        try:
+            entry = self._chosen(self._store.sweeps())
+        except UnknownNameError:
+            if request.args.get("sweep"):
+                raise
             how = "To record one here: fairsweep run SPEC --tracking-uri, with this server's address."
             return answers.message("No sweep yet", f"This server holds no sweep that you may read. {how}")
-        entry = self._chosen(entries)
         try:
             return answers.page(self._document(entry))
         except Busy as busy:

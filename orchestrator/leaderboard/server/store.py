@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from orchestrator.tracking import schema
@@ -40,6 +41,8 @@ class ServerStore:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
+        self._looking = Lock()
+        """A read of all runs takes seconds for thousands: whoever waited for another one finds what that one noted."""
 
     @cached_property
     def client(self) -> MlflowClient:
@@ -75,7 +78,7 @@ class ServerStore:
         """Return a fingerprint of all that a sweep's board depends on; raises as `board` does."""
         from orchestrator.leaderboard.reading import board_state
 
-        with _discreet(entry):
+        with _discreet(entry), self._looking:
             return board_state(self.uri, entry.name, client=self.client)
 
     def board(self, entry: SweepEntry) -> Board:

@@ -21,7 +21,10 @@ function axesSection(board) {
 }
 
 function axesSpec(entries, axes, width, height) {
-  const names = entries.map((entry) => shortened(entry.row, 30));
+  const names = shortenedApart(
+    entries.map((entry) => entry.row),
+    30,
+  );
   const values = entries.flatMap((entry, line) => {
     const rest = Math.max(0, 1 - Object.values(entry.shares).reduce((sum, share) => sum + share, 0));
     return [...Object.entries(entry.shares), [REST, rest]].map(([axis, share]) => ({
@@ -50,7 +53,6 @@ function axesSpec(entries, axes, width, height) {
   return {
     width: Math.max(160, width - 8),
     height,
-    autosize: { type: "fit", contains: "padding" },
     layer: [
       {
         data: { values },
@@ -96,7 +98,10 @@ function sizesSection(board) {
 }
 
 function sizesSpec(entries, width, height) {
-  const names = entries.map((entry) => shortened(entry.method, 24));
+  const names = shortenedApart(
+    entries.map((entry) => entry.method),
+    24,
+  );
   const values = entries.flatMap((entry, line) =>
     entry.sizes
       .filter((size) => size > 0)
@@ -122,7 +127,6 @@ function sizesSpec(entries, width, height) {
   return {
     width: Math.max(160, width - 8),
     height,
-    autosize: { type: "fit", contains: "padding" },
     layer: [
       {
         data: { values },

@@ -3,6 +3,7 @@
 const FONT = '"Segoe UI", Roboto, "Helvetica Neue", "Noto Sans", "Liberation Sans", Arial, sans-serif';
 const CONFIG = {
   background: null,
+  autosize: { type: "fit", contains: "padding" },
   font: FONT,
   view: { stroke: null },
   axis: {

@@ -24,9 +24,9 @@ function furnished(node, { on = {}, style = {}, ...attributes }, children) {
 }
 
 /** Return a name that neither changes the direction of the text around it nor fills the page. */
-function nameElement(text, limit = 44, tag = "bdi") {
+function nameElement(text, limit = 44) {
   const shown = shortened(text, limit);
-  return element(tag, { title: shown === String(text) ? null : visible(text) }, shown);
+  return element("bdi", { title: shown === String(text) ? null : visible(text) }, shown);
 }
 
 /** Return a row's label with its capacity in a lighter hand. */

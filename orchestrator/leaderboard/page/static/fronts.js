@@ -76,7 +76,6 @@ function frontSpec(board, rows, { model, cost, task, width }) {
   return {
     width: Math.max(160, width - 8),
     height: 320,
-    autosize: { type: "fit", contains: "padding" },
     layer: [
       ...baseLine(untunedScore(board, model, task), values, y),
       {
@@ -171,16 +170,13 @@ function costScale(values) {
     : { type: "linear", zero: false, padding: 14 };
 }
 
-/** Return the rows of the front: those of the analysis for the average, and those of the shown task else. */
+/** Return the rows of the front: those of the analysis for the average, else those that no row of the model beats on the shown task. */
 function frontOf(board, rows, { model, cost, task }) {
   const known = board.part("fronts").find((front) => front.model === model && front.cost === cost);
   if (known && (task === "" || board.tasks.size === 1))
     return known.rows.map((name) => rowOf(board, model, name)).filter((row) => rows.includes(row));
-  const front = [];
-  let best = -Infinity;
-  for (const row of [...rows].sort((a, b) => a[cost] - b[cost] || scoreOf(b, task).mean - scoreOf(a, task).mean)) {
-    if (scoreOf(row, task).mean > best) front.push(row);
-    best = Math.max(best, scoreOf(row, task).mean);
-  }
-  return front;
+  const all = board.rows.filter((row) => row.model === model && row[cost] > 0 && scoreOf(row, task));
+  const mean = (row) => scoreOf(row, task).mean;
+  const beats = (a, b) => a[cost] <= b[cost] && mean(a) >= mean(b) && (a[cost] < b[cost] || mean(a) > mean(b));
+  return rows.filter((row) => !all.some((other) => beats(other, row))).sort((a, b) => a[cost] - b[cost]);
 }

@@ -65,12 +65,14 @@ function axisKey(grid) {
 
 function linesPanel(grids, place, domain) {
   const axis = axesOf(grids[0])[0] ?? null;
-  const values = grids.flatMap((grid) =>
-    grid.points.map((point) =>
-      heatCell(grid, point, domain, { x: axis ? setting(point.point[axis]) : "the only point", y: shortened(grid.row, 30) }),
-    ),
+  const names = shortenedApart(
+    grids.map((grid) => grid.row),
+    30,
   );
-  const sizes = { x: axis ? grids[0].axes[axis].map(setting) : ["the only point"], y: grids.map((grid) => shortened(grid.row, 30)) };
+  const values = grids.flatMap((grid, line) =>
+    grid.points.map((point) => heatCell(grid, point, domain, { x: axis ? setting(point.point[axis]) : "the only point", y: names[line] })),
+  );
+  const sizes = { x: axis ? grids[0].axes[axis].map(setting) : ["the only point"], y: names };
   const height = 26 * grids.length + 60;
   const specify = (width) => heatSpec(values, { ...sizes, xTitle: axis ?? "", yTitle: null, width, height });
   return panel(null, chart(`grid-lines-${place}`, `Selection scores over ${axis ?? "one point"}`, specify, height), "wide");
@@ -154,7 +156,6 @@ function heatSpec(values, { x, y, xTitle, yTitle, width, height }) {
   return {
     width: Math.max(140, width - 8),
     height,
-    autosize: { type: "fit", contains: "padding" },
     layer: [
       {
         data: { values },
@@ -176,7 +177,7 @@ function heatSpec(values, { x, y, xTitle, yTitle, width, height }) {
   };
 }
 
-// Cividis, even in lightness and the same to the colour-blind: Nuñez, Anderton and Renslow (2018), sampled at nine points.
+// Cividis, even in lightness and the same to the colour-blind: Nuñez, Anderton and Renslow (2018), sampled at ten points.
 const CIVIDIS = ["#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678", "#a59c74", "#c3b369", "#e1cc55", "#fee838"];
 
 function heat(share) {

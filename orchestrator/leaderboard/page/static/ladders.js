@@ -55,7 +55,6 @@ function ladderSpec({ own, values, domain, width, base, best }) {
   return {
     width: Math.max(110, width - 4),
     height: 150,
-    autosize: { type: "fit", contains: "padding" },
     layer: [
       ...baseLine(base, values, y),
       {

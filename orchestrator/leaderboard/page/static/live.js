@@ -22,7 +22,10 @@ function keepUp({ sweep, state, running, stale }, renew, tell) {
         credentials: "same-origin",
       });
       if (response.status === 401 || response.status === 403) return tell("The login has ended: reload the page.");
-      if (!response.ok && response.status !== 304) throw new Error(`status ${response.status}`);
+      if (!response.ok && response.status !== 304) {
+        const { error } = await response.json().catch(() => ({}));
+        throw new Error(error ?? `status ${response.status}`);
+      }
       if (response.status === 200) {
         const found = await response.json();
         [tag, soon] = [response.headers.get("ETag"), found.running || found.stale];
@@ -32,7 +35,7 @@ function keepUp({ sweep, state, running, stale }, renew, tell) {
       tell("");
     } catch (error) {
       failures = Math.min(failures + 1, 4);
-      tell(`The server does not answer (${error.message}); what is shown may be old.`);
+      tell(`The board cannot be renewed (${error.message}); what is shown may be old.`);
     }
     wait();
   };
@@ -49,10 +52,7 @@ async function sweepNames() {
   try {
     const response = await fetch(`${location.pathname.replace(/\/$/, "")}/sweeps`, { credentials: "same-origin" });
     if (!response.ok) return [];
-    const found = await response.json();
-    return (Array.isArray(found) ? found : (found.sweeps ?? []))
-      .map((entry) => (typeof entry === "string" ? entry : (entry.name ?? entry.sweep)))
-      .filter(Boolean);
+    return (await response.json()).sweeps.map((entry) => entry.name);
   } catch {
     return [];
   }

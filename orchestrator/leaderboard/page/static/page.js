@@ -196,7 +196,9 @@ async function start() {
   redrawOnResize();
   if (!isLive()) return;
   keepUp(board, renew, (words) => {
-    if (words !== connection) (([connection] = [words]), render());
+    if (words === connection) return;
+    connection = words;
+    render();
   });
   sweeps = await sweepNames();
   if (sweeps.length) render();

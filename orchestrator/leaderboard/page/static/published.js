@@ -49,7 +49,7 @@ function driftSection(board) {
     n === 0 && entry.changes.length === 0
       ? "the first environment"
       : entry.changes.map((change) => shortened(change, 80)).join("; ") || ABSENT,
-    isNumber(entry.deviation) ? significant(entry.deviation) : "has not run there",
+    isNumber(entry.deviation) ? significant(entry.deviation) : entry.run_id ? "cannot be compared" : "has not run there",
     entry.run_id ? runLink(board, entry.run_id) : ABSENT,
   ]);
   return [

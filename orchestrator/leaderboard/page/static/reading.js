@@ -7,7 +7,7 @@ const READING = [
   ],
   [
     "Interval",
-    "95 %, for other seeds and other test examples, given the selected point. Seeds and examples are crossed: every seed was scored on the same examples. Below three seeds none is shown.",
+    "95 %, for other seeds and other test examples, given the selected point. Seeds and examples are crossed: every seed was scored on the same examples. Below three seeds none is shown; that of the untuned model is over examples alone.",
   ],
   [
     "Ties",
@@ -21,7 +21,7 @@ const READING = [
   ["Untuned model", "The model without training, on the same data: the dashed line."],
   [
     "Verdicts",
-    "Better or worse: the simultaneous interval of the difference excludes zero. Non-inferior: at most the margin worse. Inconclusive: neither could be shown.",
+    "Better or worse: p is at most 0.05 over the whole family; the simultaneous interval, which is wider, may then still hold zero. Non-inferior: else, where the interval lies above minus the margin. Inconclusive: neither could be shown.",
   ],
   ["Certificate", "The fairness rules, derived again from the recorded runs alone. Where one fails, the ranking does not hold."],
 ];

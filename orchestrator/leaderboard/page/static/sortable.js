@@ -6,7 +6,7 @@
  * A column: {key, label, value(row) to sort by, cell(row), words, head, descending, hint}. Rows without a value come last.
  * A group: {heading, heads, rows}; rows are sorted within it, and `heads` holds what its heading shows at a column, by key.
  */
-function sortable(name, { columns, groups, caption, rowAttributes = () => ({}), below = () => null }) {
+function sortable(name, { columns, groups, rowAttributes = () => ({}), below = () => null }) {
   const [key, direction] = sortingOf(name, columns);
   const column = columns.find((candidate) => candidate.key === key);
   const bodies = groups.map(({ heading, heads, rows }) =>
@@ -33,7 +33,7 @@ function sortable(name, { columns, groups, caption, rowAttributes = () => ({}), 
       columns.map((c) => header(name, c, c === column ? direction : null)),
     ),
   );
-  return element("table", { class: "sortable", id: `table-${name}` }, caption && element("caption", {}, caption), head, bodies);
+  return element("table", { class: "sortable", id: `table-${name}` }, head, bodies);
 }
 
 function headingRow(columns, heading, heads) {

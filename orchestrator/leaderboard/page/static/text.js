@@ -20,6 +20,16 @@ function shortened(text, limit = 44) {
   return characters.length > limit ? `${characters.slice(0, limit - 1).join("")}…` : characters.join("");
 }
 
+/** Return texts of about `limit` characters, no two of them alike, so that each can stand for its line of a chart. */
+function shortenedApart(texts, limit) {
+  const seen = new Map();
+  return texts.map((text) => {
+    const words = shortened(text, limit);
+    seen.set(words, (seen.get(words) ?? 0) + 1);
+    return seen.get(words) === 1 ? words : `${words} (${seen.get(words)})`;
+  });
+}
+
 function percent(fraction, digits = 1) {
   return isNumber(fraction) ? (100 * fraction).toFixed(digits).replace("-", "−") : ABSENT;
 }
@@ -41,8 +51,8 @@ function whole(number) {
   return isNumber(number) ? WHOLE.format(number) : ABSENT;
 }
 
-function compact(number, unit = "") {
-  return isNumber(number) ? `${COMPACT.format(number)}${unit}` : ABSENT;
+function compact(number) {
+  return isNumber(number) ? COMPACT.format(number) : ABSENT;
 }
 
 function significant(number) {

@@ -69,7 +69,6 @@ function curves(values, { width, x, y, base = null, points = true, height = 320 
   return {
     width: Math.max(160, width - 8),
     height,
-    autosize: { type: "fit", contains: "padding" },
     layer: [
       ...baseLine(base, values, encoding.y),
       { data: { values }, mark: { type: "line", strokeWidth: 1.4 }, encoding: { ...encoding, ...ink, color: RAW.colour } },

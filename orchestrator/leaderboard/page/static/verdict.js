@@ -53,7 +53,7 @@ function findings(board) {
         ? `; ${plural(tied.length, "other row")} cannot be told from it`
         : "; no other row shares its letter"
       : "; no row was tested against another";
-    const ci = interval(best.average_ci ?? scoreOf(best, shownTask(board))?.ci);
+    const ci = interval(best.average_ci);
     return [
       paragraph(
         "On ",
