@@ -34,8 +34,8 @@ def reproduction(source: Source) -> Section:
         file = f"{SPEC_FILE}, beside this file, is the sweep file as it ran."
     note = f"{file} A trial has the same id on every machine: trials that are recorded are not repeated. Digest of the sweep: {digest}."
     versions = (mapping(record.outcome.environment.get("versions")) for _, record in source.sweep.trials.values())
-    version = next((found["fairsweep"] for found in versions if "fairsweep" in found), None)
-    made = f"It ran with fairsweep {version}. " if version else ""
+    found = dict.fromkeys(str(known["fairsweep"]) for known in versions if "fairsweep" in known)
+    made = f"It ran with fairsweep {', '.join(found)}. " if found else ""
     quoted = shlex.quote(printable(name))
     commands = [
         f"fairsweep plan {SPEC_FILE}",
@@ -45,12 +45,6 @@ def reproduction(source: Source) -> Section:
         f"fairsweep appendix {quoted} --out DIR",
     ]
     return Section("Reproduction", [Paragraph(made + note), Commands(commands)])
-
-
-def gaps(source: Source) -> Section:
-    """What could not be shown, and why."""
-    notes = source.board.analysis.notes
-    return Section("What could not be shown", [Items(list(map(clipped, notes)))] if notes else [])
 
 
 def _rule(rule: Rule) -> list[Block]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from orchestrator.appendix.blocks import Block, Items, Paragraph, Section, Table
 from orchestrator.appendix.source import Source
 from orchestrator.appendix.words import DIGEST_LENGTH, mapping, word
 from orchestrator.cells import cell_of
-from orchestrator.leaderboard import drift
 from orchestrator.tracking.records import RunRecord
+from search_spaces.sections import ALL
 from search_spaces.trial import Trial
 
 _SPLITS = ("train", "selection", "test")
@@ -26,8 +26,7 @@ def data(source: Source) -> Section:
     header = ["task", "split", "at most", "digests"]
     caps = mapping(source.document.get("data"))
     rows = [
-        [task, split, word(mapping(caps.get(task)).get(split)) if split in _SPLITS else "-", ", ".join(sorted(found))]
-        for (task, split), found in _digests(source).items()
+        [task, split, _cap(mapping(caps.get(task)), split), ", ".join(sorted(found))] for (task, split), found in _digests(source).items()
     ]
     table = Table("What the trials read", header, rows, frozenset({2}))
     return Section("Models and data", [_base_models(source), Paragraph(note), table])
@@ -60,7 +59,7 @@ def environment(source: Source) -> Section:
     for trial, record in source.sweep.trials.values():
         known = {part: mapping(record.outcome.environment.get(part)) for part in ("versions", "hardware", "execution")}
         # Which process ran a trial says nothing of its environment.
-        facts = {f"{key}": word(value) for part in known.values() for key, value in part.items() if key != "process"}
+        facts = {key: word(value) for part in known.values() for key, value in part.items() if key != "process"}
         found.setdefault(repr(sorted(facts.items())), (facts, Counter()))[1][trial.phase] += 1
     groups = sorted(found.values(), key=lambda group: -group[1].total())
     if not groups:
@@ -70,9 +69,13 @@ def environment(source: Source) -> Section:
     blocks: list[Block] = [Table(caption, ["", "version or value"], [[key, value] for key, value in usual.items()])]
     if len(groups) > 1:
         blocks.append(Items([f"differing in {counts.total()}: {_difference(usual, facts)}" for facts, counts in groups[1:]]))
-    if lines := drift.lines(source.board.analysis.drift):
-        blocks.append(Table("The sentinel trial in each environment", lines[0], lines[1:]))
     return Section("Environment", blocks)
+
+
+def _cap(caps: Mapping[str, Any], split: str) -> str:
+    if split not in _SPLITS:
+        return "-"
+    return "all" if caps.get(split) == ALL else word(caps.get(split))
 
 
 def _base_models(source: Source) -> Table:

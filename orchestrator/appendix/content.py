@@ -25,9 +25,7 @@ SECTIONS: tuple[Callable[[Source], Section], ...] = (
     results.metrics,
     results.comparisons,
     results.learning,
-    results.published,
     conclusion.certificate,
-    conclusion.gaps,
     conclusion.reproduction,
 )
 """In the order in which they appear."""

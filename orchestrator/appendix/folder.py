@@ -35,8 +35,8 @@ def write_appendix(source: Source, folder: Path) -> list[str]:
         StorageError: the folder holds other files, or cannot be written.
     """
     place = folder.resolve()
-    check_replaceable(place)
     files = _files(source)
+    check_replaceable(place)
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     manifest = json.dumps({"format": _FORMAT, "sweep": source.board.sweep, "digest": source.board.digest, "files": digests}, indent=1)
     try:
@@ -50,8 +50,15 @@ def check_replaceable(folder: Path) -> None:
     """Refuse a folder that holds anything but an appendix as it was written.
 
     Raises:
-        StorageError: it does, or is no folder.
+        StorageError: it does, is no folder, or cannot be read.
     """
+    try:
+        _check(folder)
+    except OSError as error:
+        raise StorageError(f"cannot read {folder}: {error.strerror}. Fix: name a new folder") from error
+
+
+def _check(folder: Path) -> None:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     fix = "Fix: name a new folder"
@@ -61,7 +68,7 @@ def check_replaceable(folder: Path) -> None:
     if known is None:
         raise StorageError(f"{folder} is not empty, and holds no appendix. {fix}")
     found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()}
-    other = [name for name, path in found.items() if name != MANIFEST and known.get(name) != _digest(path)]
+    other = [name for name, path in found.items() if name != MANIFEST and (name not in known or known[name] != _digest(path))]
     if other:
         raise StorageError(f"{folder} holds {min(other)}, which was changed or added since the appendix was written. {fix}")
 

@@ -8,7 +8,7 @@ from orchestrator.appendix.blocks import Block, Items, Paragraph, Section, Table
 from orchestrator.appendix.source import Source
 from orchestrator.appendix.words import number, word
 from orchestrator.cells import row_name
-from orchestrator.leaderboard.export.board_columns import size
+from orchestrator.leaderboard.columns import size
 from orchestrator.tracking.records import RunRecord
 from search_spaces.trial import Trial
 
@@ -77,9 +77,9 @@ def _row_costs(source: Source) -> Table:
             row_name(row.method, row.capacity),
             row.model,
             word(row.trainable),
-            _size(row.adapter_bytes),
+            size(row.adapter_bytes),
             number(row.seconds_per_step),
-            _size(row.peak_bytes),
+            size(row.peak_bytes),
             number(row.flops / 1e9 if row.flops else None),
         ]
         for row in source.board.rows
@@ -91,10 +91,6 @@ def _row_costs(source: Source) -> Table:
 def _failure(trial: Trial, record: RunRecord) -> list[str]:
     name, status = row_name(trial.label, trial.method.capacity), record.status.replace("_", " ")
     return [name, trial.task, trial.phase, str(trial.seed), status, record.outcome.error or "no reason known", record.run_id]
-
-
-def _size(count: int | None) -> str:
-    return size(count).replace("~", " ") if count is not None else "-"
 
 
 def _first(texts: tuple[str, ...]) -> list[str]:

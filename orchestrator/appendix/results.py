@@ -1,4 +1,4 @@
-"""The sections on the results: the board, every metric, the comparisons, what is published elsewhere."""
+"""The sections on the results: the board, every metric, the comparisons, the training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ _STATISTICS = (
     "Seeds and test examples are crossed: every seed is scored on the same examples. Intervals of means come from two-way variance "
     "components (seed, example) with Satterthwaite's degrees of freedom, those of F1, MCC and correlations from a studentised crossed "
     "bootstrap in which the metric is computed anew of each draw; examples that share a passage are drawn together. Below three seeds "
-    "there is no interval. Intervals are conditional on the selected grid point: they do not cover what another selection would have given."
+    "what is trained has no interval; that of the untuned model is over test examples only. Intervals are conditional on the selected "
+    "grid point: they do not cover what another selection would have given."
 )
 _COMPARED = (
     "Examples are paired between the rows, seeds are not. All pairs of a family are tested together by step-down max-t over joint draws, "
@@ -50,17 +51,6 @@ def comparisons(source: Source) -> Section:
     if others:
         blocks.append(Paragraph(f"{len(others)} further families (tasks, parameter budgets) are in the JSON of the leaderboard."))
     return Section("Comparisons", [Paragraph(_COMPARED), *blocks] if blocks else [])
-
-
-def published(source: Source) -> Section:
-    """What the literature reports, which is never ranked."""
-    rows = [
-        [r.method, r.model, r.task, r.metric, percent(r.score), interval(r.ci), "; ".join((r.source, *r.notes))]
-        for r in source.board.analysis.references
-    ]
-    header = ["method", "model", "task", "metric", "score %", "binomial 95 % interval", "source"]
-    table = Table("Published, not run here, never ranked", header, rows, frozenset({4, 5}))
-    return Section("Published results", [table] if rows else [])
 
 
 def learning(source: Source) -> Section:

@@ -9,6 +9,7 @@ from typing import Any
 from orchestrator.appendix.blocks import Block, Items, Paragraph, Section, Table
 from orchestrator.appendix.source import Source
 from orchestrator.appendix.words import mapping, percent, point, word
+from orchestrator.fairness.edges import LEAST_VALUES, ordered_values
 from orchestrator.leaderboard.analysis import Grid
 from orchestrator.selection import TIE_RULE
 
@@ -82,7 +83,7 @@ def methods(source: Source) -> Section:
 
 def selected(source: Source) -> Section:
     """Every selected point, and where it lay in the grid."""
-    rows = [_selected(found) for found in source.grids]
+    rows = [_selected(found) for found in source.board.analysis.grids]
     header = ["row", "model", "task", "selected", "position on each ordered axis", "selection %", "median of the grid %", "failed points"]
     note = "Positions count the values of an axis of three or more from its smallest; a position at an end is an edge."
     table = Table("Where the selected points lay", header, rows, frozenset({5, 6, 7}))
@@ -155,8 +156,8 @@ def _selected(found: Grid) -> list[str]:
 
 def _positions(found: Grid) -> Iterator[str]:
     for axis, values in found.axes.items():
-        numbers = sorted(value for value in values if isinstance(value, int | float) and not isinstance(value, bool))
+        numbers = ordered_values([{axis: value} for value in values], axis)
         value = (found.selected or {}).get(axis)
-        if len(numbers) >= 3 and len(numbers) == len(values) and value in numbers:
-            place = [*numbers].index(value) + 1
+        if len(numbers) >= LEAST_VALUES and value in numbers:
+            place = numbers.index(value) + 1
             yield f"{axis} {place} of {len(numbers)}{' (EDGE)' if axis in found.edges else ''}"

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.appendix.words import mapping
-from orchestrator.leaderboard.analysis import Grid
 from orchestrator.leaderboard.board import Board
 from orchestrator.leaderboard.reading import read_board
-from orchestrator.recorded import RecordedSweep, load
+from orchestrator.recorded import RecordedSweep
+from orchestrator.tracking.connection import AwayError
 from orchestrator.tracking.records import RunReader
 from search_spaces.errors import TrackingError
 
@@ -34,34 +34,27 @@ class Source:
         """The sweep file with its defaults filled in."""
         return mapping(self.document.get("spec"))
 
-    @property
-    def models(self) -> list[str]:
-        """The base models, in the order of the sweep file."""
-        return list(dict.fromkeys(planned.model for planned in self.sweep.plan.base_trials))
 
-    @property
-    def grids(self) -> tuple[Grid, ...]:
-        """The grids of all rows."""
-        return self.board.analysis.grids
-
-
-def read_source(uri: str, sweep: str | None = None) -> Source:
-    """Read a sweep.
+def read_source(uri: str, sweep: str) -> Source:
+    """Read a sweep, all of it as it is at one moment but for the board, which may have been kept.
 
     Args:
         uri: tracking URI.
-        sweep: its name; the one that ran last when None.
+        sweep: its name.
 
     Raises:
         UnknownNameError: there is no such sweep.
-        TrackingError: the store does not answer, or lacks the plan.
+        AwayError: the store does not answer.
+        TrackingError: it lacks the plan.
     """
-    reader = RunReader(uri)
-    name = sweep or reader.latest_sweep()
-    document = reader.sweep_document(name)
-    digest = str(document.get("digest", ""))
+    board, reader = read_board(uri, sweep), RunReader(uri)
+    reader.pin(sweep)
+    document = reader.sweep_document(sweep, board.digest)
+    recorded = RecordedSweep(document, reader.runs(sweep), reader.sweep_runs(sweep))
     try:
-        spec: str | None = reader.sweep_artifact(name, "spec.yaml", digest)
+        spec: str | None = reader.sweep_artifact(sweep, "spec.yaml", board.digest)
+    except AwayError:
+        raise
     except TrackingError:
         spec = None
-    return Source(read_board(uri, name, digest), load(reader, name, digest), document, spec)
+    return Source(board, recorded, document, spec)

@@ -53,12 +53,12 @@ def _costs(board: Board) -> list[Column]:
     """Return what a step takes; on a board of profiles also its operations, and the adapter's size and loading time."""
     measured: list[Column] = [
         ("s/step", lambda row: _rounded(row.seconds_per_step)),
-        ("peak memory", lambda row: _size(row.peak_bytes)),
+        ("peak memory", lambda row: size(row.peak_bytes)),
     ]
     profiled: list[Column] = [
         ("GFLOPs/step", lambda row: _rounded(row.flops, 1e9)),
         ("GMACs/step", lambda row: _rounded(row.macs, 1e9)),
-        ("adapter", lambda row: _size(row.adapter_bytes)),
+        ("adapter", lambda row: size(row.adapter_bytes)),
         ("load s", lambda row: _rounded(row.load_seconds)),
     ]
     return [*measured, *(profiled if board.solo else ())]
@@ -149,7 +149,8 @@ def _rounded(value: float | None, unit: float = 1) -> str:
     return f"{value / unit:.3g}" if value is not None else ABSENT
 
 
-def _size(count: int | None) -> str:
+def size(count: int | None) -> str:
+    """Return a number of bytes, such as `1.4 GB`."""
     return decimal(count) if count is not None else ABSENT
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from rich.filesize import decimal
+
 from orchestrator.leaderboard.board import Board
 from orchestrator.leaderboard.columns import name
 from orchestrator.leaderboard.export.notes import Notes
@@ -19,7 +21,6 @@ NAME_LENGTH = 40
 _HEAD_LENGTH = 24
 ABSENT = "--"
 _SCORE = "r@{}l"
-_UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
 @dataclass(frozen=True)
@@ -95,9 +96,8 @@ def seeds_column(rows: Sequence[Row]) -> list[Column]:
 
 
 def size(count: float) -> str:
-    """Return a number of bytes, such as `1.4 GB`."""
-    unit, word = next(((unit, word) for unit, word in _UNITS if count >= unit), (1, "B"))
-    return f"{count / unit:.{1 if unit > 1 else 0}f}~{word}"
+    """Return a number of bytes, such as `1.4 GB`, that is not broken between its parts."""
+    return decimal(int(count)).replace(" ", "~")
 
 
 Scored = Callable[[Row], tuple[float, Interval | None, float | None] | None]

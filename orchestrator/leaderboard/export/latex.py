@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from orchestrator.leaderboard.board import Board
 from orchestrator.leaderboard.columns import NO_PROFILE
+from orchestrator.leaderboard.export.apart import apart_tables
 from orchestrator.leaderboard.export.board_columns import Column, cost_columns, name_columns, score_columns, seeds_column
 from orchestrator.leaderboard.export.caption import caption
 from orchestrator.leaderboard.export.document import document
 from orchestrator.leaderboard.export.notes import Notes
-from orchestrator.leaderboard.export.references import reference_table
+from orchestrator.leaderboard.export.slugs import model_slugs, slug
 from orchestrator.leaderboard.export.tabular import PACKAGES, Tabular
 from orchestrator.leaderboard.export.tex import escape
 from orchestrator.leaderboard.row import Row
@@ -35,8 +35,7 @@ def body(board: Board) -> str:
     parts = [part for _, rows in groupby(board.rows, key=lambda row: row.model) for part in _model(board, list(rows))]
     if not parts:
         parts.append(rf"\noindent {escape(board.verdict())}. {escape(f'Sweep {board.sweep} has no row.')}\par")
-    if board.analysis.references:
-        parts.append(reference_table(board.analysis.references, f"tab:{_slug(board.sweep)}-published").tex())
+    parts += apart_tables(board.analysis, f"tab:{slug(board.sweep)}-apart")
     if board.analysis.notes:
         parts.append("\n".join([r"\begingroup\footnotesize\raggedright\parindent=0pt", *_lines(board.analysis.notes), r"\endgroup"]))
     return "\n\n".join(parts)
@@ -48,7 +47,7 @@ def _model(board: Board, rows: Sequence[Row]) -> Iterator[str]:
     # What a row costs stays together.
     rest = [*([column] for column in score_columns(board, rows, notes)), [*cost_columns(board, rows), *seeds_column(rows)]]
     parts = list(_parts(rows, WIDTH - sum(_GAP + column.letters(rows) for column in first), rest))
-    label = f"tab:{_slug(board.sweep)}-{_slug(rows[0].model)}"
+    label = f"tab:{slug(board.sweep)}-{model_slugs(board)[rows[0].model]}"
     remarks = notes.tex([] if board.solo else [NO_PROFILE.replace("`", "")])
     inside = len(remarks) <= _NOTES_INSIDE
     for number, columns in enumerate(parts, start=1):
@@ -80,7 +79,3 @@ def _table(columns: Sequence[Column], rows: Sequence[Row], text: str, label: str
 
 def _lines(texts: Sequence[str]) -> list[str]:
     return [rf"{escape(text)}\par" for text in texts]
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from orchestrator.appendix.blocks import Appendix, Items, Paragraph, Section, Table
@@ -12,6 +13,7 @@ from orchestrator.appendix.latex import latex
 from orchestrator.appendix.markdown import markdown
 from orchestrator.appendix.source import Source
 from orchestrator.appendix.words import facts, word
+from search_spaces.sections import ALL
 
 HOSTILE = "\\input{x} $y$ | <script>alert(1)</script> [a](javascript:b) \u202e中\n# head"
 
@@ -21,7 +23,7 @@ def section(appendix: Appendix, title: str) -> Section:
     return found
 
 
-def lines(found: Section, kind: type = Table) -> list[Sequence[str]]:
+def lines(found: Section) -> list[Sequence[str]]:
     return [row for block in found.blocks if isinstance(block, Table) for row in block.rows]
 
 
@@ -96,6 +98,12 @@ def test_data_budgets_and_reads_are_those_of_the_runs(source: Source) -> None:
     reads = section(appendix, "Reads of the test split")
     assert ["thin (rank=2)", "tiny", "reading", "3", "3"] in lines(reads)
     assert texts(reads).startswith("0 reads by the 12 trials of the select phase")
+
+
+def test_a_split_that_is_read_whole_is_called_all(source: Source) -> None:
+    data = {task: {**caps, "train": ALL} for task, caps in source.document["data"].items()}
+    appendix = appendix_of(replace(source, document={**source.document, "data": data}))
+    assert ["reading", "train", "all", "t"] in lines(section(appendix, "Models and data"))
 
 
 def test_device_hours_add_up(source: Source) -> None:

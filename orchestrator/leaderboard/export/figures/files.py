@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import re
-import tempfile
+import uuid
 from pathlib import Path
 
 from orchestrator.leaderboard.board import Board
@@ -13,15 +13,17 @@ from orchestrator.leaderboard.export.figures.ladders import ladders
 from orchestrator.leaderboard.export.figures.pareto import pareto
 from orchestrator.leaderboard.export.figures.style import FORMATS, Drawing
 from orchestrator.leaderboard.export.figures.tuning import tuning
+from orchestrator.leaderboard.export.slugs import model_slugs
 from search_spaces.errors import StorageError
 
 
 def figures_of(board: Board) -> tuple[Drawing, ...]:
     """Return the figures for which the board has data, base model by base model."""
-    models = dict.fromkeys(row.model for row in board.rows)
-    slugs = {model: f"{number}-{_slug(model)}".strip("-") for number, model in enumerate(models, start=1)}
     return tuple(
-        drawing for model, slug in slugs.items() for make in (pareto, ladders, tuning, grids) for drawing in make(board, model, slug)
+        drawing
+        for model, slug in model_slugs(board).items()
+        for make in (pareto, ladders, tuning, grids)
+        for drawing in make(board, model, slug)
     )
 
 
@@ -41,22 +43,12 @@ def write_figures(board: Board, folder: Path) -> list[Path]:
 
 
 def _replace(path: Path, content: bytes) -> None:
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            file.write(content)
-        Path(file.name).chmod(0o666 & ~_umask())
-        os.replace(file.name, path)
+        draft.write_bytes(content)
+        os.replace(draft, path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            draft.unlink()
         raise StorageError(f"cannot write {path}: {error.strerror}") from error
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
-
-
-def _slug(name: str) -> str:
-    """Return what of a name a file's name may hold; a path or a hub id gives its last part."""
-    return re.sub(r"[^a-z0-9.]+", "-", name.lower().rstrip("/").rpartition("/")[2]).strip("-.")[:40]

@@ -47,7 +47,7 @@ def _draw(board: Board, model: str, task: str, found: Sequence[Grid]) -> Figure:
         _panel(axes, grid, matrix, limits)
         alike = number + 1 < len(found) and matrices[number + 1].columns == matrix.columns and matrices[number + 1].across == matrix.across
         axes.set_xticks(range(len(matrix.columns)), [] if alike else [_value(value) for value in matrix.columns])
-        axes.set_xlabel("" if alike else matrix.across)
+        axes.set_xlabel("" if alike else drawable(matrix.across))
     return figure
 
 

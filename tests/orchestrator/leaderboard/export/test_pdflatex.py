@@ -23,7 +23,7 @@ PAPER = r"""\documentclass[%s]{article}
 Before.
 \input{board}
 \input{board}
-After, see Table~\ref{tab:small-tiny}.
+After, see Table~\ref{tab:small-1-tiny}.
 \end{document}
 """
 
