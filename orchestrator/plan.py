@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator.budgets import fit_json
 from orchestrator.cells import Capacity, Cell, cell_of, row_name
-from orchestrator.fairness import Certificate, Conduct, Edge, Entry, certify, edges_of
+from orchestrator.fairness import Certificate, Conduct, Edge, Entry, certify, edges_by_cell
 from orchestrator.protocol import Catalog
 from orchestrator.published import figures_beside, without_row
 from orchestrator.resolution import Refusal, Resolution, refusals, resolve
@@ -90,9 +90,7 @@ class Plan:
 
     def edges(self, selected: Mapping[Cell, Selection]) -> dict[Cell, tuple[Edge, ...]]:
         """Return the cells whose selected point lies on an edge of the grid, with these edges."""
-        reads = {variant.label: variant.reads for variant in self.found.variants}
-        found = {cell: edges_of(selection, self.factory.points, reads[cell.label]) for cell, selection in selected.items()}
-        return {cell: edges for cell, edges in found.items() if edges}
+        return edges_by_cell(selected, self.factory.points, {variant.label: variant.reads for variant in self.found.variants})
 
     def report_trials(self, selected: Mapping[Cell, Point]) -> tuple[Trial, ...]:
         """Return the report trials of the cells whose point is selected; those of the untuned model are `base_trials`.

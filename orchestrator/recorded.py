@@ -10,12 +10,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from orchestrator.cells import Cell, cell_of
-from orchestrator.fairness import Conduct, Edge, edges_of
+from orchestrator.fairness import Conduct, Edge, edges_by_cell
 from orchestrator.integrity import altered_digest, delivered_under, unreadable
 from orchestrator.other_reads import other_reads
 from orchestrator.plan_document import Implementation, PlanDocument, PlannedTrial, edited
 from orchestrator.resolution import Refusal
-from orchestrator.selection import UNDECIDED, Result, Selection, select_point
+from orchestrator.selection import Result, Selection, select_point, stands
 from orchestrator.tracking import schema
 from orchestrator.tracking.records import RunReader, RunRecord, SweepRun
 from search_spaces.errors import TrackingError
@@ -65,6 +65,8 @@ class RecordedSweep:
             raise TrackingError(f"{reason}: {error.errors()[0]['msg']} at {error.errors()[0]['loc']}. Fix: run the sweep again") from error
         self.plan_edited = edited(document, self.plan)
         self.sweep_runs = tuple(sweep_runs)
+        self._reports: dict[Cell, list[PlannedTrial]] = {}
+        self._digests = {run.digest for run in self.sweep_runs}
         self._delivered = {record.trial_id: record for record in records if record.delivered}
 
     @cached_property
@@ -107,19 +109,13 @@ class RecordedSweep:
     @cached_property
     def selections(self) -> dict[Cell, Selection]:
         """The selected grid point of every cell of which a select trial ran."""
-        results: dict[Cell, list[Result]] = {}
-        for planned in self.plan.select:
-            results.setdefault(planned.cell, []).append(self._result(planned))
-        return {cell: select_point(results[cell]) for cell in results if self._ran(cell)}
+        return {cell: select_point(results) for cell, results in self._results.items() if self._ran(cell)}
 
     @cached_property
     def edges(self) -> dict[Cell, tuple[Edge, ...]]:
         """The cells whose selected point stands and lies on an edge of the grid, with these edges."""
-        reads = {label: method.reads for label, method in self.plan.implementations.items()}
-        undecided = {planned.cell for planned in self.plan.select if self._result(planned).status in UNDECIDED}
-        standing = {cell: selection for cell, selection in self.selections.items() if cell not in undecided}
-        found = {cell: edges_of(selection, self.plan.points, reads.get(cell.label, ())) for cell, selection in standing.items()}
-        return {cell: edges for cell, edges in found.items() if edges}
+        standing = {cell: selection for cell, selection in self.selections.items() if stands(self._results[cell])}
+        return edges_by_cell(standing, self.plan.points, {label: method.reads for label, method in self.plan.implementations.items()})
 
     @cached_property
     def conduct(self) -> Conduct:
@@ -135,6 +131,11 @@ class RecordedSweep:
 
     def reports(self, cell: Cell) -> list[PlannedTrial]:
         """Return the report trials that a cell should have at its selected point; none where nothing is selected yet."""
+        if cell not in self._reports:
+            self._reports[cell] = self._due(cell)
+        return self._reports[cell]
+
+    def _due(self, cell: Cell) -> list[PlannedTrial]:
         if cell.is_base:
             return [planned for planned in self.plan.base_trials if planned.cell == cell]
         selection = self.selections.get(cell)
@@ -146,6 +147,13 @@ class RecordedSweep:
         yield from (("select", planned) for planned in self.plan.select if planned.id not in self.trials)
         reports = [*self.plan.base_trials, *(planned for cell in self.counts for planned in self.reports(cell))]
         yield from (("report", planned) for planned in reports if planned.id not in self.trials)
+
+    @cached_property
+    def _results(self) -> dict[Cell, list[Result]]:
+        results: dict[Cell, list[Result]] = {}
+        for planned in self.plan.select:
+            results.setdefault(planned.cell, []).append(self._result(planned))
+        return results
 
     @cached_property
     def _listed(self) -> dict[str, PlannedTrial]:
@@ -200,7 +208,7 @@ class RecordedSweep:
         digest = record.tags.get(schema.DIGEST, "")
         if altered_digest(record):
             return "F13", f"its tag {schema.DIGEST} was changed to {digest or 'nothing'} after it was delivered"
-        if self.sweep_runs and digest not in {run.digest for run in self.sweep_runs}:
+        if self._digests and digest not in self._digests:
             fix = "Fix: restore that sweep run in MLflow, or delete this run and run the sweep again"
             return "F13", f"its tag {schema.DIGEST} names {digest or 'nothing'}, of which there is no sweep run. {fix}"
         return None

@@ -80,8 +80,8 @@ class RunReport:
         return [
             f"stopped before the report phase: {len(stopped)} selected {noun} on the edge of the grid; better ones may lie beyond (F9)",
             *(f"  {cell}: {'; '.join(map(str, edges))}" for cell, edges in stopped.items()),
-            "What has run is kept, and no tuned row has read the test split. To go on, extend the grid by a step for all methods, and run",
-            f"the file that this writes: fairsweep extend {sweep}{tracking}",
+            "What has run is kept, and none of these points has read the test split. To go on, extend the grid by a step for all methods,",
+            f"and run the file that this writes: fairsweep extend {sweep}{tracking}",
             f"Or report these points as they are, their rows marked: {self.command(argv)} --accept-edge",
         ]
 

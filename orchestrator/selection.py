@@ -78,6 +78,11 @@ def select_point(results: Sequence[Result]) -> Selection:
     )
 
 
+def stands(results: Iterable[Result]) -> bool:
+    """Tell whether a cell's selection stands: no trial of it ended in a way that says nothing of its grid point."""
+    return all(result.status not in UNDECIDED for result in results)
+
+
 def _key(results: Sequence[Result], seeds: set[int]) -> tuple[float, float, float]:
     """Return what points are sorted by, the best first: minus the score, the loss, the learning rate."""
     rate = results[0].point.get("learning_rate")

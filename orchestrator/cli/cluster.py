@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.command import ACCEPT_EDGE, DONE, INTERRUPTED, NO, Answer, accept_option, command, json_option, set_option
+from orchestrator.cli.command import DONE, INTERRUPTED, NO, Answer, accept_option, command, json_option, set_option, with_edge
 from orchestrator.output import safe
 
 NOTICE_SECONDS = 10
@@ -63,7 +63,7 @@ def submit(
     from search_spaces.loading import dump_spec
 
     check_places(storage, tracking_uri)
-    made = load_plan(spec, InstalledCatalog(), (*overrides, *([ACCEPT_EDGE] if accept_edge else [])))
+    made = load_plan(spec, InstalledCatalog(), with_edge(overrides, accept_edge))
     check_travel((*made.trials, *made.base_trials))
     jobs = Jobs(address)
     if not jobs.authenticated:

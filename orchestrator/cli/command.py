@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any, TextIO
@@ -20,8 +20,6 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 set_option = click.option(
     "--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="Override a key of the sweep file; repeatable."
 )
-ACCEPT_EDGE = "search.accept_edge=true"
-"""What `--accept-edge` overrides in the sweep file."""
 accept_option = click.option(
     "--accept-edge", is_flag=True, help="Report points that were selected on the edge of the grid as they are, their rows marked."
 )
@@ -35,6 +33,11 @@ storage_option = click.option(
     show_default=True,
     help="Where all sweeps are kept: a folder, or a URI such as s3://BUCKET/FOLDER.",
 )
+
+
+def with_edge(overrides: Sequence[str], accept_edge: bool) -> tuple[str, ...]:
+    """Return the overrides of a sweep file, with what `--accept-edge` adds to them."""
+    return (*overrides, *(["search.accept_edge=true"] if accept_edge else []))
 
 
 class Answer:

@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.command import (
-    ACCEPT_EDGE,
     DONE,
     INTERRUPTED,
     NO,
@@ -20,6 +19,7 @@ from orchestrator.cli.command import (
     set_option,
     storage_option,
     tracking_option,
+    with_edge,
 )
 
 
@@ -69,7 +69,7 @@ def run(
     from orchestrator.sweep.runner import Runner, sweep_documents
     from orchestrator.tracking.connection import tracking_uri as chosen_uri
 
-    made = load_plan(spec, InstalledCatalog(), (*overrides, *([ACCEPT_EDGE] if accept_edge else [])))
+    made = load_plan(spec, InstalledCatalog(), with_edge(overrides, accept_edge))
     uri = chosen_uri(tracking_uri)
     with SweepDisplay(Console(stderr=True), len(made.trials) + made.report_count, made.main_metrics) as display:
         result = Runner(made, storage, uri, display, sweep_documents(made), address, retry_failed).run()

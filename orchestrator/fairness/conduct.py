@@ -12,7 +12,7 @@ class OtherReads:
 
     Attributes:
         digest: that of the other version of the sweep.
-        runs: report runs that read the split, those of the untuned model among them.
+        runs: runs that read the split, those of the untuned model among them.
         reads: how often they read it.
         shared: how many of these reads are those of report runs that the audited version takes over.
         rows: `row on model` -> reads that it does not take over, of rows that it has as well.

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.fairness.conduct import Conduct
-from orchestrator.fairness.edges import Edge, beside_failures, edges_of, ordered_values, unchecked_axes
+from orchestrator.fairness.edges import LEAST_VALUES, Edge, beside_failures, edges_of, ordered_values
 from orchestrator.fairness.entry import Entry
 from orchestrator.fairness.rule import Rule, by_row, verdict
 from orchestrator.fairness.search import result_of
-from orchestrator.selection import select_point
+from orchestrator.selection import Result, Selection, select_point, stands
 from search_spaces.sections import LARGEST_EXTENSION
 
 Place = tuple[str, str]
@@ -24,7 +24,14 @@ def inside_the_grid(entries: Sequence[Entry], conduct: Conduct) -> Rule:
         if entry.selects and entry.status is not None:
             selects.setdefault(by_row(entry), []).append(entry)
     reported = {by_row(entry) for entry in entries if entry.reports}
-    found = {place: _edges(some) for place, some in selects.items() if conduct.selected or place in reported}
+    results = {place: [result_of(entry) for entry in some] for place, some in selects.items()}
+    chosen = {place: select_point(some) for place, some in results.items()}
+    found = {
+        place: edges_of(chosen[place], [result.point for result in some], selects[place][0].reads)
+        for place, some in results.items()
+        if place in reported or (conduct.selected and stands(some))
+    }
+    axes = _axes(entries)
     edges = {place: some for place, some in found.items() if some}
     deviations = [
         f"{row} on {scope}: reported at {edge}: better ones may lie beyond. "
@@ -45,10 +52,10 @@ def inside_the_grid(entries: Sequence[Entry], conduct: Conduct) -> Rule:
         deviations,
         _edge_marks(edges, selects),
         decided=bool(found) and conduct.selected,
-        axes=_axes(entries),
-        unchecked=unchecked_axes([entry.trial.point for entry in entries if entry.selects]),
+        axes=axes,
+        unchecked=[axis for axis, values in axes.items() if 1 < len(values) < LEAST_VALUES],
         edges=[_edge_json(place, edge) for place, some in edges.items() for edge in some],
-        beside_failures=_beside_failures(selects),
+        beside_failures=_beside_failures(chosen, results),
         accepted=conduct.accepted_edge,
         extended={axis: dict(ends) for axis, ends in conduct.extended.items()},
     )
@@ -63,7 +70,7 @@ def no_unseen_reads(entries: Sequence[Entry], conduct: Conduct) -> Rule:
     marks: dict[str, list[str]] = {}
     for other in conduct.others:
         for row, reads in other.rows.items():
-            marks.setdefault(row, []).append(f"{reads} under digest {other.digest[:8]}")
+            marks.setdefault(row, []).append(f"{'once' if reads == 1 else f'{reads} times'} under digest {other.digest[:8]}")
     return verdict(
         "F13",
         "every other version of this sweep that read the test split is listed",
@@ -77,10 +84,6 @@ def no_unseen_reads(entries: Sequence[Entry], conduct: Conduct) -> Rule:
     )
 
 
-def _edges(selects: Sequence[Entry]) -> tuple[Edge, ...]:
-    return edges_of(select_point([result_of(e) for e in selects]), [e.trial.point for e in selects], selects[0].reads)
-
-
 def _edge_marks(edges: dict[Place, tuple[Edge, ...]], selects: dict[Place, list[Entry]]) -> dict[str, str]:
     """Return `row on model` -> what was selected on an edge, task by task."""
     found: dict[str, list[str]] = {}
@@ -90,14 +93,13 @@ def _edge_marks(edges: dict[Place, tuple[Edge, ...]], selects: dict[Place, list[
     return {row: f"selected on the edge of the grid: {'; '.join(parts)}" for row, parts in found.items()}
 
 
-def _beside_failures(selects: dict[Place, list[Entry]]) -> list[str]:
-    found = []
-    for (scope, row), some in selects.items():
-        results = [result_of(entry) for entry in some]
-        selection = select_point(results)
-        if selection.score is not None:
-            found += [f"{row} on {scope}: {words}" for words in beside_failures(selection, results)]
-    return found
+def _beside_failures(chosen: Mapping[Place, Selection], results: Mapping[Place, Sequence[Result]]) -> list[str]:
+    return [
+        f"{row} on {scope}: {words}"
+        for (scope, row), selection in chosen.items()
+        if selection.score is not None
+        for words in beside_failures(selection, results[scope, row])
+    ]
 
 
 def _axes(entries: Sequence[Entry]) -> dict[str, list[float]]:

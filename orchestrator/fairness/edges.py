@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.cells import Cell
 from orchestrator.selection import Point, Result, Selection
 from orchestrator.variants import METHOD_AXES, OPTIMIZER_AXES
 from search_spaces.grid import limits
@@ -44,11 +45,24 @@ def edges_of(selection: Selection, points: Sequence[Point], reads: Iterable[str]
         points: its grid points.
         reads: hyper-parameters that its method and optimiser read, out of those that they may leave unread.
     """
-    # Without a score nothing was chosen; that all points are equally bad says nothing of what lies beyond.
-    best = selection.equal if selection.score is not None else (selection.point,)
+    # Without a score nothing but the learning rate was chosen; what the grid's order alone decided is no edge.
+    best = selection.equal if selection.score is not None else selection.tied
     return tuple(
         edge for axis in read_axes(points, reads) for edge in _ends(axis, points) if all(p.get(edge.axis) == edge.value for p in best)
     )
+
+
+def edges_by_cell(
+    selected: Mapping[Cell, Selection], points: Sequence[Point], reads: Mapping[str, Iterable[str]]
+) -> dict[Cell, tuple[Edge, ...]]:
+    """Return the cells whose selected point lies on an edge of the grid, with these edges.
+
+    Args:
+        points: of the grid.
+        reads: label -> hyper-parameters that its method and optimiser read, out of those that they may leave unread.
+    """
+    found = {cell: edges_of(selection, points, reads.get(cell.label, ())) for cell, selection in selected.items()}
+    return {cell: edges for cell, edges in found.items() if edges}
 
 
 def read_axes(points: Iterable[Point], reads: Iterable[str]) -> list[str]:
@@ -62,12 +76,6 @@ def ordered_values(points: Iterable[Point], axis: str) -> tuple[float, ...]:
     values = {value for point in points if (value := point.get(axis)) is not None}
     numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
     return tuple(sorted(numbers)) if len(numbers) == len(values) else ()
-
-
-def unchecked_axes(points: Sequence[Point]) -> list[str]:
-    """Return the axes of numbers that have too few values for an inside, and more than one."""
-    axes = dict.fromkeys(axis for point in points for axis in point)
-    return [axis for axis in axes if 1 < len(ordered_values(points, axis)) < LEAST_VALUES]
 
 
 def beside_failures(selection: Selection, results: Sequence[Result]) -> list[str]:

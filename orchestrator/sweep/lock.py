@@ -68,10 +68,11 @@ def _file_lock(folder: Storage, claims: Storage, name: str, holder: Holder) -> I
             yield
         finally:
             (claims / name).remove()
+            known.remove()
 
 
 def _named(known: Storage) -> str:
-    """Return who holds the lock; a driver that has only just taken it says so a moment later."""
+    """Return who holds the lock; a driver that has only just taken it says so a moment later, over what a killed one may have left."""
     end = time.monotonic() + NAMED_SECONDS
     while (holder := Holder.parse(known.read())) is None and time.monotonic() < end:
         time.sleep(0.05)

@@ -19,7 +19,6 @@ from orchestrator import sentinel
 from orchestrator.cells import Cell
 from orchestrator.fairness import Edge
 from orchestrator.plan import Plan
-from orchestrator.selection import Selection
 from orchestrator.sweep.changeover import Changeover
 from orchestrator.sweep.course import Course, Observer
 from orchestrator.sweep.lock import sweep_lock
@@ -67,7 +66,6 @@ class RunResult:
     interrupted: bool = False
     undelivered: tuple[str, ...] = ()
     experiment_id: str | None = None
-    selections: dict[Cell, Selection] = field(default_factory=dict)
     stopped_at: dict[Cell, tuple[Edge, ...]] = field(default_factory=dict)
     """Cells whose selected point lies on an edge of the grid, which kept the report phase from beginning."""
 
@@ -103,6 +101,7 @@ class Runner:
         with sweep_lock(folder, time.time()) as marker:
             store = OutcomeStore(folder / "outcomes")
             store.sweep_up()
+            sentinel.sweep_up(folder)
             tracker = Tracker(self.uri, self.plan.spec.name, self.plan.digest)
             result = RunResult()
             # Before delivery begins: two connections must not both set up a new tracking database.
@@ -117,13 +116,13 @@ class Runner:
                 except KeyboardInterrupt:
                     result.interrupted = True
                 except BaseException:
-                    deliverer.put_sweep(self.documents, "failed", time.time())
+                    deliverer.put_sweep(self.documents, "failed", time.time(), self._tags())
                     raise
                 self._summarise(course, result, begun)
-                result.selections, result.stopped_at = changeover.selections, changeover.stopped_at
+                result.stopped_at = changeover.stopped_at
                 status = _status(course, result)
                 deliverer.put_action(SENTINELS, partial(sentinel.deliver, self.uri, self.plan.spec.name, folder))
-                deliverer.put_sweep(self.documents, status, time.time())
+                deliverer.put_sweep(self.documents, status, time.time(), self._tags())
                 result.undelivered = deliverer.close(DELIVERY_SECONDS)
             if course.stopped:
                 raise StorageError(course.stopped)

@@ -22,22 +22,10 @@ from orchestrator.tracking.connection import connect
 from orchestrator.tracking.delivery import Tracker
 from orchestrator.tracking.records import RunReader
 from search_spaces.trial import Trial, digest
-from tests.orchestrator.leaderboard.conftest import Sweep
+from tests.orchestrator.leaderboard.conftest import Sweep, one_task
 from trainers.outcomes import OutcomeStore
 
-SWEEP = """
-name: small
-models: [tiny]
-tasks: [reading]
-data: {source: embedded, train: 8, selection: 4, test: 4}
-methods:
-  thin: {rank: [2]}
-  plain: {}
-targets: [q, v]
-grid: {learning_rate: [1.0e-3, 1.0e-2, 1.0e-1]}
-training: {steps: 2, batch_size: 2, checkpoint: {best: metric, evaluations: 1}}
-seeds: {select: [100], report: [0, 1]}
-"""
+SWEEP = one_task()
 LATE = 99
 """A step after the last one, so that what is logged there is the latest value."""
 
@@ -261,7 +249,7 @@ def test_reads_under_another_version_of_the_sweep_are_listed_and_marked(store: S
     listed = found.rule("F13").evidence["digests"][other.plan.digest]
     assert listed == {"runs": 2, "reads": 2, "shared": 0, "rows": {"plain on tiny": 2}}
     assert found.ok
-    assert found.marks()["plain on tiny"] == [f"F13 its test split was also read 2 under digest {other.plan.digest[:8]}"]
+    assert found.marks()["plain on tiny"] == [f"F13 its test split was also read 2 times under digest {other.plan.digest[:8]}"]
 
 
 def test_failures_are_counted_by_method(store: Store) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from orchestrator import tables
-from orchestrator.fairness import Conduct, Entry, Rule, certify, edges_of
+from orchestrator.fairness import Conduct, Entry, Rule, certify
+from orchestrator.fairness.edges import edges_of
 from orchestrator.plan import Plan
 from orchestrator.selection import Result, select_point
 from trainers.results import Status
@@ -49,6 +50,13 @@ def test_an_edge_is_an_end_that_no_inner_value_equals(scores: tuple[float | Stat
 def test_a_lower_loss_at_the_end_is_no_tie() -> None:
     results = [result({"learning_rate": rate}, 0.5, loss) for rate, loss in zip(RATES, (3.0, 2.0, 1.0), strict=True)]
     assert edges_of(select_point(results), [r.point for r in results], READS)
+
+
+def test_where_every_point_diverged_only_the_learning_rate_was_chosen() -> None:
+    points = [{"learning_rate": rate, "scale": scale} for rate in RATES for scale in (0.5, 1.0, 2.0)]
+    results = [result(point, "diverged") for point in points]
+    edges = edges_of(select_point(results), points, ("learning_rate", "scale"))
+    assert [(edge.axis, edge.end) for edge in edges] == [("learning_rate", "low")]
 
 
 def test_two_values_have_no_inside() -> None:
