@@ -96,9 +96,9 @@ def load_evidence(reader: RunReader, records: Iterable[RunRecord]) -> Evidence:
 
     Args:
         reader: of the store that holds the runs.
-        records: the report runs; those of other phases have no predictions on the test split.
+        records: the report runs; those that did not finish, and those of other phases, have no predictions on the test split.
     """
-    wanted = {record.run_id: record for record in records if record.delivered}
+    wanted = {record.run_id: record for record in records if record.delivered and record.status == "finished"}
     kept = BoundedFolder(cache_root() / "evidence", CACHE_BYTES)
     source = _Source(reader, kept)
     with ThreadPoolExecutor(THREADS) as pool:
@@ -118,16 +118,15 @@ class _Source:
 
     def evidence(self, record: RunRecord) -> RunEvidence:
         """Return what a run left; never raises for what is wrong with its files."""
-        names = [OUTCOME, *([PREDICTIONS] if schema.RUN_STATUS.get(record.status) == "FINISHED" else [])]
+        names = (OUTCOME, PREDICTIONS)
         local = self._reader.artifact_folder(record.artifact_uri)
         stamps = {str(local / name): stamp(local / name) for name in (CHECKSUMS, *names)} if local else {}
         try:
             contents = checked(local, names, record) if local else self._fetched(names, record)
             curves = Outcome.model_validate_json(contents[OUTCOME]).curves
-            table = split_rows(contents[PREDICTIONS], "test") if PREDICTIONS in contents else None
+            table = split_rows(contents[PREDICTIONS], "test")
         except (FairsweepError, OSError, pa.ArrowException, ValidationError) as error:
-            reason = _reason(error) if PREDICTIONS in names else None
-            return RunEvidence(missing=reason, is_passing=isinstance(error, AwayError), stamps=stamps)
+            return RunEvidence(missing=_reason(error), is_passing=isinstance(error, AwayError), stamps=stamps)
         return RunEvidence(table, curves, stamps=stamps)
 
     def _fetched(self, names: Sequence[str], record: RunRecord) -> dict[str, bytes]:

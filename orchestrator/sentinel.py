@@ -17,6 +17,7 @@ from search_spaces.trial import Trial
 from trainers.results import SENTINELS, Outcome, platform_digest
 
 if TYPE_CHECKING:
+    from trainers.outcomes import OutcomeStore
     from trainers.storage import Storage
 
 log = logging.getLogger(__name__)
@@ -50,13 +51,20 @@ def deliver(uri: str, sweep: str, folder: Storage) -> None:
         AwayError: the tracking store does not answer.
     """
     runs = SideRuns(uri, sweep)
-    try:
-        for trial, outcome in _stored(folder / SENTINELS):
-            runs.keep_first(_run(trial, outcome))
-    except AwayError:
-        raise
-    except (StorageError, TrackingError) as error:
-        log.warning("the sentinels were not delivered: %s", error)
+    for store in _stores(folder):
+        try:
+            for trial, outcome in _finished(store):
+                runs.keep_first(_run(trial, outcome))
+        except AwayError:
+            raise
+        except (StorageError, TrackingError) as error:
+            log.warning("a sentinel was not delivered: %s", error)
+
+
+def sweep_up(folder: Storage) -> None:
+    """Remove what workers that were killed left half-written. Call it only while holding the sweep's lock."""
+    for store in _stores(folder):
+        store.sweep_up()
 
 
 def sentinels_of(records: Iterable[RunRecord]) -> Iterator[Sentinel]:
@@ -82,17 +90,24 @@ def environment_of(record: RunRecord) -> dict[str, Any]:
         return {}
 
 
-def _stored(place: Storage) -> Iterator[tuple[Trial, Outcome]]:
+def _stores(folder: Storage) -> list[OutcomeStore]:
+    """Return the store of each environment of a sweep's folder; none where they cannot be listed."""
     # Loads pyarrow, which those who only read do not need.
     from trainers.outcomes import OutcomeStore
 
-    for name in place.names():
-        store = OutcomeStore(place / name / "outcomes")
-        store.sweep_up()
-        for trial_id in store.ids():
-            outcome = store.read(trial_id)
-            if outcome is not None and outcome.status == "finished":
-                yield store.trial(trial_id), outcome
+    place = folder / SENTINELS
+    try:
+        return [OutcomeStore(place / name / "outcomes") for name in place.names()]
+    except StorageError as error:
+        log.warning("the sentinels cannot be listed: %s", error)
+        return []
+
+
+def _finished(store: OutcomeStore) -> Iterator[tuple[Trial, Outcome]]:
+    for trial_id in store.ids():
+        outcome = store.read(trial_id)
+        if outcome is not None and outcome.status == "finished":
+            yield store.trial(trial_id), outcome
 
 
 def _run(trial: Trial, outcome: Outcome) -> SideRun:

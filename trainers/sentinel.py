@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ MEETING_SECONDS = 300.0
 def stand(post: SentinelPost, group: Group, run: Callable[[Job], object]) -> None:
     """Run the sentinel, unless the sweep has its Outcome in this environment.
 
-    What goes wrong with the storage is left for the first trial to suffer: no sweep fails on its sentinel.
+    What goes wrong with the storage is left for the first trial to suffer. What a worker of a group suffers alone is raised, as in a trial.
 
     Args:
         post: where the Outcome goes.
@@ -49,6 +50,7 @@ def stand(post: SentinelPost, group: Group, run: Callable[[Job], object]) -> Non
         log.warning("the sentinel was not recorded: %s", error)
 
 
+@cache
 def fixed_trial() -> Trial:
     """Return the sentinel as a Trial of this installation."""
     written: dict[str, Any] = yaml.safe_load(DEFINITION.read_text())

@@ -156,9 +156,10 @@ def _references(name: str, result: ResultFile, task: str | None, test_size: int 
     evaluated = task or list(result.meta_info.dataset_info)[-1]
     n = test_size or TEST_SIZES.get(evaluated)
     for metric, score in _scores(result).items():
-        fits = n is None or abs(score * n - round(score * n)) < 1e-6
-        ci = interval_of(metric, score, n) if fits else None
-        doubt = () if fits or interval_of(metric, score, n) is None else (f"no share of {n} examples: no interval",)
+        ci = interval_of(metric, score, n)
+        doubt: tuple[str, ...] = ()
+        if ci and n and abs(score * n - round(score * n)) >= 1e-6:
+            ci, doubt = None, (f"no share of {n} examples: no interval",)
         yield Reference(
             method=run.experiment_name,
             model=run.train_config.model_id,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, FiniteFloat
 
 from orchestrator.leaderboard.row import Interval
 from search_spaces.trial import Frozen, Scalar
@@ -154,13 +154,13 @@ class Reference(Frozen):
     model: str
     task: str
     metric: str
-    score: float
+    score: FiniteFloat
     n: int | None = None
     """Test examples, where their number is known."""
-    ci: Interval | None = None
+    ci: tuple[FiniteFloat, FiniteFloat] | None = None
     """Binomial interval; None where the number of test examples is not known, or the metric is no proportion."""
     trainable: int | None = None
-    seconds_per_step: float | None = None
+    seconds_per_step: FiniteFloat | None = None
     peak_bytes: int | None = None
     adapter_bytes: int | None = None
     source: str
@@ -176,7 +176,8 @@ class Drift(Frozen):
     changes: tuple[str, ...]
     """What differs from the first environment, such as `torch 2.12.0 -> 2.13.0`."""
     deviation: float | None
-    """Largest absolute difference of the sentinel's training losses; None where it has not run there."""
+    """Largest absolute difference of the sentinel's training losses; None where it has not run there, which `run_id` tells, or cannot be
+    compared: it took another number of steps, or a loss is not finite."""
     run_id: str | None = None
 
 

@@ -29,9 +29,8 @@ def drift_of(reader: RunReader, sweep: RecordedSweep) -> tuple[Drift, ...]:
     silent = {key: content for key, content in _environments(sweep).items() if key not in stood}
     if not sentinels and len(silent) < 2:
         return ()
-    first = sentinels[0] if sentinels else None
-    origin = first.environment if first else next(iter(silent.values()))
-    found = [_drift(first, sentinel) for first in sentinels[:1] for sentinel in sentinels]
+    origin = sentinels[0].environment if sentinels else next(iter(silent.values()))
+    found = [_drift(sentinels[0], sentinel) for sentinel in sentinels]
     return (*found, *(Drift(environment=key, changes=_changes(origin, content), deviation=None) for key, content in silent.items()))
 
 
@@ -39,20 +38,22 @@ def deviation(first: Sentinel, other: Sentinel) -> float | None:
     """Return the largest absolute difference of two sentinels' losses; None where they cannot be compared step by step."""
     if not first.losses or len(first.losses) != len(other.losses):
         return None
-    largest = max(abs(a - b) for a, b in zip(first.losses, other.losses, strict=True))
-    return largest if math.isfinite(largest) else None
+    differences = [abs(a - b) for a, b in zip(first.losses, other.losses, strict=True)]
+    return max(differences) if all(map(math.isfinite, differences)) else None
 
 
 def lines(drift: Sequence[Drift]) -> list[list[str]]:
     """Return the environments as lines of cells, the header first; none where there is only one, which has nothing to differ from."""
     if len(drift) < 2:
         return []
-    rows = [[entry.environment, _told(entry.deviation), ", ".join(entry.changes) or "the first one"] for entry in drift]
+    rows = [[entry.environment, _told(entry), ", ".join(entry.changes) or "the first one"] for entry in drift]
     return [["environment", "largest difference of the sentinel's losses", "what differs from the first"], *rows]
 
 
-def _told(deviation: float | None) -> str:
-    return "it has not run there" if deviation is None else f"{deviation:.3g}"
+def _told(entry: Drift) -> str:
+    if entry.deviation is not None:
+        return f"{entry.deviation:.3g}"
+    return "cannot be compared" if entry.run_id else "it has not run there"
 
 
 def _drift(first: Sentinel, other: Sentinel) -> Drift:

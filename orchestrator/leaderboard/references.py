@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,8 +13,6 @@ from orchestrator.tracking import schema
 from orchestrator.tracking.records import RunReader, RunRecord
 from search_spaces.errors import TrackingError
 from search_spaces.trial import Frozen
-
-log = logging.getLogger(__name__)
 
 FILE = "references.json"
 """Artifact of a run of kind `reference`."""
@@ -30,18 +26,6 @@ class ReferenceDocument(Frozen):
     name: str
     """What was imported: the form and the name of a file or a folder."""
     references: tuple[Reference, ...] = Field(min_length=1)
-
-
-def references_of(reader: RunReader, sweep: str) -> tuple[Reference, ...]:
-    """Return what was imported into a sweep's experiment; an import that cannot be read is logged and left out.
-
-    Raises:
-        UnknownNameError: the store holds no sweep of this name.
-    """
-    found, missing = read_references(reader, sweep)
-    for reason in missing:
-        log.warning("%s", reason)
-    return found
 
 
 def read_references(reader: RunReader, sweep: str) -> tuple[tuple[Reference, ...], tuple[str, ...]]:
@@ -97,15 +81,6 @@ def _read(reader: RunReader, record: RunRecord) -> tuple[Reference, ...]:
             raise ValueError(f"{FILE} has more than {LIMIT_BYTES:,} bytes")
         content = file.read_bytes()
     try:
-        references = ReferenceDocument.model_validate_json(content).references
+        return ReferenceDocument.model_validate_json(content).references
     except ValidationError as error:
-        raise ValueError(f"{FILE} is not of this version") from error
-    if not all(math.isfinite(value) for reference in references for value in _numbers(reference)):
-        raise ValueError(f"{FILE} holds a number that is not finite")
-    return references
-
-
-def _numbers(reference: Reference) -> Iterator[float]:
-    yield reference.score
-    yield from reference.ci or ()
-    yield from (value for value in (reference.seconds_per_step,) if value is not None)
+        raise ValueError(f"{FILE} is not of this version, or holds a number that is not finite") from error

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from search_spaces.errors import StorageError
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
@@ -40,11 +42,22 @@ def fetch(client: MlflowClient, record: RunRecord, artifact: str, folder: Path) 
         record: the run.
         artifact: the file's path below the run's artifacts.
         folder: is there already.
+
+    Raises:
+        StorageError: the run has no such file.
     """
-    from mlflow import MlflowClient
+    from mlflow import MlflowClient, MlflowException
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    if type(client) is not MlflowClient:
+    own = type(client) is MlflowClient
+    place: Any = get_artifact_repository(record.artifact_uri, tracking_uri=client.tracking_uri) if own else None
+    try:
+        if own:
+            return Path(place.download_artifacts(artifact, str(folder)))
         return Path(client.download_artifacts(record.run_id, artifact, str(folder)))
-    repository: Any = get_artifact_repository(record.artifact_uri, tracking_uri=client.tracking_uri)
-    return Path(repository.download_artifacts(artifact, str(folder)))
+    except (MlflowException, OSError) as error:
+        # Every failure of a download looks like one of the server: only a listing tells whether the file is there.
+        files = place.list_artifacts() if own else client.list_artifacts(record.run_id)
+        if artifact not in {file.path for file in files}:
+            raise StorageError(f"{artifact} is missing among the run's artifacts") from error
+        raise

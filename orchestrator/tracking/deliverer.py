@@ -22,7 +22,6 @@ from tenacity.stop import stop_base
 from orchestrator.tracking.connection import AwayError
 from orchestrator.tracking.delivery import Tracker
 from trainers.outcomes import OutcomeStore
-from trainers.results import SENTINELS
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -50,6 +49,8 @@ class Deliverer:
         self._waiting: dict[str, int] = {}
         self._failures: dict[str, Exception] = {}
         self._away: Exception | None = None
+        self._trials: set[str] = set()
+        """The keys that are trials, among those of other work."""
         self._doubtful: set[str] = set()
         """Trials of which a request went unanswered: the server may carry it out late, and make a run that nobody knows of."""
         self._given_up = Event()
@@ -66,6 +67,7 @@ class Deliverer:
 
     def put(self, trial_id: str) -> None:
         """Hand over a trial whose Outcome is in the store; never waits."""
+        self._trials.add(trial_id)
         self.put_action(trial_id, partial(self._tracker.deliver, self._store, trial_id))
 
     def put_sweep(self, documents: Mapping[str, str], status: str, now: float, tags: Mapping[str, str] | None = None) -> None:
@@ -127,6 +129,7 @@ class Deliverer:
         delivered = self._attempt(BACKLOG, self._tracker.reconcile)
         if delivered is None:
             return
+        self._trials.update(self._backlog)
         for trial_id in self._backlog:
             self._attempt(trial_id, partial(self._catch_up, trial_id, delivered.get(trial_id)))
 
@@ -173,7 +176,7 @@ class Deliverer:
         if self._away is None:
             log.warning("%s", error)
         self._away = error if isinstance(error, Exception) else None
-        if key not in (SWEEP_RUN, SENTINELS, BACKLOG):
+        if key in self._trials:
             self._doubtful.add(key)
 
     def _expect(self, key: str) -> None:

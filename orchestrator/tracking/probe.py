@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from cluster.network import is_loopback
 from orchestrator.tracking.connection import CREDENTIALS, connect, exists, readable, shown_uri, sqlite_file
 from search_spaces.errors import TrackingError
 
@@ -114,7 +115,7 @@ def _search_seconds(uri: str) -> float:
 def _server(uri: str) -> TrackingProbe:
     """Ask for the version, search, and try to make an experiment without a name, which is refused for that only if it may be made."""
     host, client = urlsplit(uri).hostname or "", version("mlflow")
-    elsewhere = host not in ("localhost", "127.0.0.1", "::1")
+    elsewhere = not is_loopback(host)
     clear = elsewhere and uri.startswith("http://") and any(map(os.environ.get, CREDENTIALS))
     seen: dict[str, Any] = {"uri": shown_uri(uri), "client": client, "unencrypted": clear}
     try:

@@ -107,9 +107,7 @@ class RunReader:
         Raises:
             UnknownNameError: the store holds no sweep of this name.
         """
-        records = self._live(sweep, kind)
-        complete = [r for r in records if schema.CONTENT in r.tags and r.tags[schema.CONTENT] == r.tags.get(schema.DELIVERED)]
-        return sorted(complete, key=lambda record: (record.started, record.run_id))
+        return sorted((record for record in self._live(sweep, kind) if record.complete), key=lambda record: (record.started, record.run_id))
 
     def foreign_runs(self, sweep: str) -> list[str]:
         """Return the ids of the runs in a sweep's experiment that fairsweep did not write; raises as `runs` does."""
@@ -215,11 +213,6 @@ class RunReader:
 
 def _kind(kind: str) -> str:
     return f"tags.`{schema.KIND}` = '{kind}'"
-
-
-def _is_ours(record: RunRecord) -> bool:
-    kind = record.tags.get(schema.KIND)
-    return kind is not None and (kind != "trial" or bool(record.trial_id))
 
 
 def _last_ran(run: RunRecord) -> tuple[float, str]:

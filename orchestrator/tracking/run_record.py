@@ -46,6 +46,11 @@ class RunRecord:
         return schema.DELIVERED in self.tags and self.tags[schema.DELIVERED] == self.tags.get(schema.OUTCOME)
 
     @property
+    def complete(self) -> bool:
+        """Whether a run beside the trials holds all that it was to hold."""
+        return schema.CONTENT in self.tags and self.tags[schema.CONTENT] == self.tags.get(schema.DELIVERED)
+
+    @property
     def status(self) -> str:
         """The trial's status; empty when the run does not say."""
         return self.tags.get(schema.STATUS, "")

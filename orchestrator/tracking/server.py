@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from types import FrameType
 from urllib.error import URLError
 
+from cluster.network import is_loopback
 from orchestrator.tracking.connection import connect, shown_uri, tracking_uri
 from search_spaces.errors import BusyError, TrackingError
 
@@ -41,7 +42,7 @@ def serve(uri: str | None, host: str, port: int, *, auth: bool = False, ready: C
         TrackingError: the tracking URI is a server already.
         BusyError: the port is taken.
     """
-    chosen = tracking_uri(uri)
+    chosen, auth = tracking_uri(uri), asks_for_login(auth)
     if chosen.startswith(("http://", "https://")):
         where = f"{shown_uri(chosen).rstrip('/')}/leaderboard"
         raise TrackingError(f"{shown_uri(chosen)} is an MLflow server already. Fix: open it in a browser; one with this app shows {where}")
@@ -60,8 +61,12 @@ def serve(uri: str | None, host: str, port: int, *, auth: bool = False, ready: C
 
 def is_open(host: str, auth: bool) -> bool:
     """Tell whether others than the users of this machine could change the runs of a server."""
-    local = host == "localhost" or host.startswith("127.") or host == "::1"
-    return not (local or auth or os.environ.get(AUTH_CONFIG))
+    return not (is_loopback(host) or asks_for_login(auth))
+
+
+def asks_for_login(auth: bool) -> bool:
+    """Tell whether a server asks for a login: because it is to, or because MLflow's file of logins is named."""
+    return auth or bool(os.environ.get(AUTH_CONFIG))
 
 
 def _settings(uri: str, auth: bool) -> Mapping[str, str]:

@@ -77,7 +77,7 @@ class SideRuns:
         with readable(self.uri):
             experiment = self._experiment()
             found = self._found(experiment, run)
-            same = [record for record in found if record.tags.get(schema.CONTENT) == run.content and is_complete(record)]
+            same = [record for record in found if record.tags.get(schema.CONTENT) == run.content and record.complete]
             kept = same[0].run_id if same else self._created(experiment, run)
             for record in found:
                 if record.run_id != kept:
@@ -88,7 +88,7 @@ class SideRuns:
         """Bring a run to MLflow unless there is a complete one of its name; return the id of the one that is there."""
         with readable(self.uri):
             experiment = self._experiment()
-            complete = [record for record in self._found(experiment, run) if is_complete(record)]
+            complete = [record for record in self._found(experiment, run) if record.complete]
             return complete[0].run_id if complete else self._created(experiment, run)
 
     def _experiment(self) -> str:
@@ -116,8 +116,3 @@ class SideRuns:
         self._client.log_batch(run_id, points, tags=[RunTag(schema.DELIVERED, run.content)])
         self._client.set_terminated(run_id, "FINISHED", int(run.ended * 1000))
         return run_id
-
-
-def is_complete(record: RunRecord) -> bool:
-    """Tell whether a run beside the trials holds all that it was to hold."""
-    return schema.CONTENT in record.tags and record.tags[schema.CONTENT] == record.tags.get(schema.DELIVERED)

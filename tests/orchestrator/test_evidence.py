@@ -142,8 +142,7 @@ def test_files_that_were_changed_are_not_believed(reader: RunReader, store: Outc
 def test_a_run_that_did_not_finish_lacks_nothing(reader: RunReader, store: OutcomeStore, reported: Commit) -> None:
     record = record_in(reader, "failed", store, reported(None, status="diverged", error="loss is NaN", metrics={}))
     found = load_evidence(reader, [record])
-    assert found.missing == {} and found.test(record.run_id) is None
-    assert found.curves(record.run_id)["train/loss"][0] == (1, 3.0)
+    assert found.missing == {} and found.test(record.run_id) is None and found.stamps == {}
 
 
 def test_what_lies_elsewhere_is_fetched_once(elsewhere: RunReader, store: OutcomeStore, reported: Commit, cache: Path) -> None:
@@ -153,6 +152,13 @@ def test_what_lies_elsewhere_is_fetched_once(elsewhere: RunReader, store: Outcom
     assert load_evidence(elsewhere, [record]).test(record.run_id).equals(first)
     assert Elsewhere.fetched == 3
     assert {file.name for file in cache.glob("*/*")} == {"SHA256SUMS", "outcome.json", "predictions.parquet"}
+
+
+def test_a_file_that_is_missing_elsewhere_costs_its_run_alone(elsewhere: RunReader, store: OutcomeStore, reported: Commit) -> None:
+    records = [record_in(elsewhere, "gap", store, reported(TABLE if seed else None, seed=seed)) for seed in range(3)]
+    found = load_evidence(elsewhere, records)
+    assert found.missing == {records[0].run_id: "predictions.parquet is missing among the run's artifacts"}
+    assert not found.is_passing and all(found.test(record.run_id) is not None for record in records[1:])
 
 
 def test_a_damaged_cache_is_fetched_again(elsewhere: RunReader, store: OutcomeStore, reported: Commit, cache: Path) -> None:

@@ -16,22 +16,10 @@ from orchestrator.sweep.runner import sweep_documents
 from orchestrator.tracking.delivery import Tracker
 from search_spaces.loading import load_spec
 from search_spaces.trial import Trial
-from tests.orchestrator.leaderboard.conftest import Sweep
+from tests.orchestrator.leaderboard.conftest import Sweep, one_task
 from trainers.outcomes import OutcomeStore
 
-SWEEP = """
-name: NAME
-models: [tiny]
-tasks: [reading]
-data: {source: embedded, train: 8, selection: 4, test: 4}
-methods:
-  thin: {rank: [2]}
-  plain: {}
-targets: [q, v]
-grid: {learning_rate: [1.0e-3, 1.0e-2, 1.0e-1]}
-training: {steps: 2, batch_size: 2, checkpoint: {best: metric, evaluations: 1}}
-seeds: {select: [100], report: [0, 1]}
-"""
+SWEEP = one_task("NAME")
 Deliver = Callable[..., str]
 
 

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
 from orchestrator.cells import Cell, row_name
+from orchestrator.fairness.edges import ordered_values
 from orchestrator.leaderboard.analysis import Grid, GridPoint
 from orchestrator.recorded import PlannedTrial, RecordedSweep
 from orchestrator.tracking.records import RunRecord
@@ -93,15 +94,11 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 
 def _axes(points: Sequence[Point]) -> dict[str, tuple[Scalar | None, ...]]:
-    """Return the axes that vary: numbers in ascending order, other values as the sweep file has them."""
-    names = dict.fromkeys(axis for point in points for axis in point)
-    values = {axis: list(dict.fromkeys(point.get(axis) for point in points)) for axis in names}
-    return {axis: tuple(sorted(found, key=_number) if _is_ordered(found) else found) for axis, found in values.items() if len(found) > 1}
-
-
-def _is_ordered(values: Iterable[Scalar | None]) -> bool:
-    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-
-
-def _number(value: Scalar | None) -> float:
-    return float(value) if isinstance(value, int | float) else math.nan
+    """Return the axes that vary: numbers in ascending order after null, other values as the sweep file has them."""
+    found: dict[str, tuple[Scalar | None, ...]] = {}
+    for axis in dict.fromkeys(axis for point in points for axis in point):
+        values = tuple(dict.fromkeys(point.get(axis) for point in points))
+        if len(values) > 1:
+            ordered = ordered_values(points, axis)
+            found[axis] = (*((None,) if None in values else ()), *ordered) if ordered else values
+    return found

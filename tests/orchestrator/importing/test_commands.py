@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from orchestrator.cli import cli
-from orchestrator.leaderboard.references import references_of
+from orchestrator.leaderboard.references import read_references
 from orchestrator.tracking.connection import connect
 from orchestrator.tracking.delivery import Tracker
 from orchestrator.tracking.records import RunReader
@@ -35,7 +35,7 @@ def test_results_come_to_the_experiment_of_a_sweep_that_has_not_run(imported: Im
     document = json.loads(done.stdout)
     assert (document["references"], document["left_out"]) == (1, {})
     reader = RunReader(uri)
-    (found,) = references_of(reader, "new")
+    ((found,), _) = read_references(reader, "new")
     assert found.method == "lora/small-rank8" and found.ci is not None
     assert reader.runs("new") == [] and reader.sweep_runs("new") == []
     with pytest.raises(TrackingError, match="no plan yet"):
@@ -53,7 +53,7 @@ def test_importing_again_replaces_and_the_same_again_changes_nothing(imported: I
     assert runs() == first and len(first) == 1
     table_file(HEADER, "lora,m,t,accuracy,41,percent")
     assert imported("csv", file, "--sweep", "again").exit_code == 0
-    assert runs() != first and [reference.score for reference in references_of(RunReader(uri), "again")] == [0.41]
+    assert runs() != first and [reference.score for reference in read_references(RunReader(uri), "again")[0]] == [0.41]
     assert imported("csv", file, "--sweep", "again", "--name", "other").exit_code == 0
     assert len(runs()) == 2
 
@@ -62,7 +62,7 @@ def test_an_import_is_no_trial_for_the_delivery(imported: Import, table_file: Wr
     assert imported("csv", table_file(HEADER, "lora,m,t,accuracy,40,percent"), "--sweep", "apart").exit_code == 0
     tracker = Tracker(uri, "apart", "d")
     assert tracker.reconcile() == {} and tracker.known_trials() == set()
-    assert len(references_of(RunReader(uri), "apart")) == 1
+    assert len(read_references(RunReader(uri), "apart")[0]) == 1
 
 
 def test_bad_input_is_told_and_leaves_nothing(imported: Import, table_file: Write, tmp_path: Path, uri: str) -> None:
@@ -84,7 +84,7 @@ def test_hostile_names_are_kept_as_text_and_reach_the_terminal_without_control_c
     file = table_file(HEADER, f'"{HOSTILE}",\x1b[31mred,\u202etxt,accuracy,40,percent', name=f"{'x' * 200}.csv")
     done = imported("csv", file, "--sweep", "hostile", "--name", "'; DROP TABLE runs; --\x1b[0m")
     assert done.exit_code == 0 and "\x1b" not in done.stdout
-    (found,) = references_of(RunReader(uri), "hostile")
+    ((found,), _) = read_references(RunReader(uri), "hostile")
     assert (found.method, found.model, found.task) == (HOSTILE, "\x1b[31mred", "\u202etxt")
     assert imported("csv", file, "--sweep", "hostile", "--name", "'; DROP TABLE runs; --\x1b[0m").exit_code == 0
     assert len(RunReader(uri).side_runs("hostile", "reference")) == 1

@@ -44,6 +44,23 @@ ENVIRONMENT = {
 Score = Callable[[Trial], float]
 
 
+def one_task(name: str = "small", rates: str = "1.0e-3, 1.0e-2, 1.0e-1", report: str = "0, 1") -> str:
+    """The text of a sweep of two methods on one task."""
+    return f"""
+name: {name}
+models: [tiny]
+tasks: [reading]
+data: {{source: embedded, train: 8, selection: 4, test: 4}}
+methods:
+  thin: {{rank: [2]}}
+  plain: {{}}
+targets: [q, v]
+grid: {{learning_rate: [{rates}]}}
+training: {{steps: 2, batch_size: 2, checkpoint: {{best: metric, evaluations: 1}}}}
+seeds: {{select: [100], report: [{report}]}}
+"""
+
+
 class MadeUpCatalog:
     """Methods `thin` (a rank), `plain` (none), `narrow` (on no model), `normed` (trains norms).
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
+
+from orchestrator.tracking.deliverer import Deliverer
+from orchestrator.tracking.delivery import Tracker
+from trainers.outcomes import OutcomeStore
 
 EXAMPLES = 20
 
@@ -27,6 +33,16 @@ class Kept:
 
     def curves(self, run_id: str) -> Mapping[str, list[tuple[int, float]]]:
         return self.kept_curves.get(run_id, {})
+
+    def deliver(self, sweep: Any, name: str, uri: str, store: OutcomeStore) -> None:
+        """Bring the sweep to MLflow, each report run with its predictions."""
+        for trial in sweep.trials:
+            staging = store.staging(trial.id, "a")
+            if (table := self.test(f"run-{trial.id}")) is not None:
+                pq.write_table(table.append_column("split", pa.array(["test"] * table.num_rows)), staging / "predictions.parquet")
+            store.commit(trial, sweep.outcomes[trial.id], staging)
+        with Deliverer(Tracker(uri, name, sweep.plan.digest), store) as deliverer:
+            deliverer.put_sweep({"plan.json": json.dumps(sweep.plan.document())}, "finished", now=1.0)
 
 
 def predictions(score: float, seed: int, examples: int = EXAMPLES) -> pa.Table:

@@ -7,8 +7,6 @@ import subprocess
 import sys
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from orchestrator import recorded
@@ -46,13 +44,7 @@ def test_the_board_from_mlflow_is_the_board_of_the_outcomes(delivered: Any, uri:
 def test_the_predictions_in_mlflow_become_intervals_and_ties(sweep_of: Any, sweep_text: str, uri: str, store: OutcomeStore) -> None:
     sweep = sweep_of(sweep_text.replace("name: small", "name: believed"))
     kept = Kept(sweep)
-    for trial in sweep.trials:
-        staging = store.staging(trial.id, "a")
-        if (table := kept.test(f"run-{trial.id}")) is not None:
-            pq.write_table(table.append_column("split", pa.array(["test"] * table.num_rows)), staging / "predictions.parquet")
-        store.commit(trial, sweep.outcomes[trial.id], staging)
-    with Deliverer(Tracker(uri, "believed", sweep.plan.digest), store) as deliverer:
-        deliverer.put_sweep({"plan.json": json.dumps(sweep.plan.document())}, "finished", now=1.0)
+    kept.deliver(sweep, "believed", uri, store)
     board, expected = read_board(uri, "believed"), board_of(sweep.recorded(), kept)
     assert [row.model_dump(exclude={"runs"}) for row in board.rows] == [row.model_dump(exclude={"runs"}) for row in expected.rows]
     assert all(row.average_ci and row.tie_letters for row in board.rows if row.rank)

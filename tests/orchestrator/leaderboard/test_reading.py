@@ -14,8 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
 
@@ -23,26 +21,15 @@ from orchestrator.leaderboard import reading
 from orchestrator.leaderboard.board import Board
 from orchestrator.leaderboard.reading import board_state, read_board
 from orchestrator.tracking.connection import sqlite_file
-from orchestrator.tracking.deliverer import Deliverer
-from orchestrator.tracking.delivery import Tracker
 from orchestrator.tracking.records import RunReader
 from search_spaces.errors import TrackingError, UnknownNameError
+from tests.orchestrator.leaderboard.conftest import one_task
 from tests.orchestrator.leaderboard.kept import Kept
 from trainers.outcomes import OutcomeStore
 
-SWEEP = """
-name: NAME
-models: [tiny]
-tasks: [reading]
-data: {source: embedded, train: 8, selection: 4, test: 4}
-methods:
-  thin: {rank: [2]}
-  plain: {}
-targets: [q, v]
-grid: {learning_rate: [1.0e-3, 1.0e-2]}
-training: {steps: 2, batch_size: 2, checkpoint: {best: metric, evaluations: 1}}
-seeds: {select: [100], report: [0, 1, 2]}
-"""
+
+def text_of(name: str) -> str:
+    return one_task(name, rates="1.0e-3, 1.0e-2", report="0, 1, 2")
 
 
 class Delivered:
@@ -50,14 +37,7 @@ class Delivered:
 
     def __init__(self, name: str, sweep: Any, uri: str, store: OutcomeStore) -> None:
         self.name, self.sweep, self.uri = name, sweep, uri
-        kept = Kept(sweep)
-        for trial in sweep.trials:
-            staging = store.staging(trial.id, "a")
-            if (table := kept.test(f"run-{trial.id}")) is not None:
-                pq.write_table(table.append_column("split", pa.array(["test"] * table.num_rows)), staging / "predictions.parquet")
-            store.commit(trial, sweep.outcomes[trial.id], staging)
-        with Deliverer(Tracker(uri, name, sweep.plan.digest), store) as deliverer:
-            deliverer.put_sweep({"plan.json": json.dumps(sweep.plan.document())}, "finished", now=1.0)
+        Kept(sweep).deliver(sweep, name, uri, store)
 
     def board(self) -> Board:
         return read_board(self.uri, self.name)
@@ -78,13 +58,13 @@ class Delivered:
 def delivered(request: pytest.FixtureRequest, sweep_of: Any, uri: str, store: OutcomeStore) -> Delivered:
     """A sweep that the test may change."""
     name = f"s{abs(hash(request.node.name))}"
-    return Delivered(name, sweep_of(SWEEP.replace("NAME", name)), uri, store)
+    return Delivered(name, sweep_of(text_of(name)), uri, store)
 
 
 @pytest.fixture(scope="module")
 def whole(sweep_of: Any, uri: str, tmp_path_factory: pytest.TempPathFactory) -> Delivered:
     """A sweep that no test changes."""
-    return Delivered("whole", sweep_of(SWEEP.replace("NAME", "whole")), uri, OutcomeStore(tmp_path_factory.mktemp("outcomes")))
+    return Delivered("whole", sweep_of(text_of("whole")), uri, OutcomeStore(tmp_path_factory.mktemp("outcomes")))
 
 
 def test_a_board_is_the_same_again_and_without_mlflow(whole: Delivered) -> None:

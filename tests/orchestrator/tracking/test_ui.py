@@ -64,11 +64,29 @@ def test_it_asks_for_a_login_when_told_to(tmp_path: Path) -> None:
     assert "a-password-of-this-test" not in printed + (tmp_path / "log").read_text()
 
 
+@pytest.mark.services
+def test_it_asks_for_a_login_where_a_file_of_logins_is_named(tmp_path: Path) -> None:
+    settings = {
+        "default_permission": "READ",
+        "database_uri": f"sqlite:///{tmp_path}/logins.db",
+        "admin_username": "admin",
+        "admin_password": "a-password-of-this-test",
+        "authorization_function": "mlflow.server.auth:authenticate_request_basic_auth",
+    }
+    config = tmp_path / "logins.ini"
+    config.write_text("\n".join(["[mlflow]", *(f"{name} = {value}" for name, value in settings.items())]))
+    with ui(tmp_path, MLFLOW_AUTH_CONFIG_PATH=str(config)) as (printed, _, port):
+        assert printed.startswith("leaderboard: "), (tmp_path / "log").read_text()[-2000:]
+        assert requests.get(f"http://127.0.0.1:{port}/leaderboard/sweeps", timeout=60).status_code == 401
+
+
 @pytest.mark.parametrize(
     ("host", "auth", "config", "expected"),
     [
         ("127.0.0.1", False, None, False),
         ("localhost", False, None, False),
+        ("127.0.0.2", False, None, False),
+        ("127.example.org", False, None, True),
         ("::1", False, None, False),
         ("0.0.0.0", False, None, True),
         ("::", False, None, True),
