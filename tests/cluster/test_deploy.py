@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -278,11 +279,12 @@ def secret_files(tmp_path: Path) -> dict[str, str]:
 
 def start_mlflow(folder: Path, **environment: str) -> subprocess.Popen[str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    path = os.pathsep.join([str(Path(sys.executable).parent), clean["PATH"]])
     with (folder / "server.log").open("w") as log:
         return subprocess.Popen(
             [str(DEPLOY / "mlflow" / "start.sh")],
             cwd=folder,
-            env={**clean, "SECRETS": str(folder / "secrets"), "TMPDIR": str(folder), **environment},
+            env={**clean, "PATH": path, "SECRETS": str(folder / "secrets"), "TMPDIR": str(folder), **environment},
             stdout=log,
             stderr=log,
             text=True,
@@ -327,7 +329,8 @@ def test_the_server_starts_on_postgresql_and_asks_for_a_password(tmp_path: Path,
             (config,) = tmp_path.glob("mlflow-auth-*.ini")
             assert config.stat().st_mode & 0o077 == 0
         finally:
-            os.killpg(server.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGKILL)
             server.wait(timeout=30)
 
 
