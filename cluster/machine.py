@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
 import platform
 import shutil
 import socket
@@ -16,6 +15,7 @@ from typing import Any
 import psutil
 from pydantic import BaseModel, ConfigDict
 
+from cluster.cores import usable_cores
 from cluster.network import Interface, interface_of
 
 ROOMS = ("search_spaces", "trainers", "orchestrator", "cluster")
@@ -44,7 +44,7 @@ class Machine(BaseModel):
         hostname: the machine's own name.
         versions: version by library, `python` among them; what is not installed is left out.
         code: digest of fairsweep's own modules.
-        cpus: cores that this process may use.
+        cpus: cores that this process may keep busy, at most the limit of the container.
         memory_bytes: memory, at most the limit of the container.
         available_bytes: memory that can be had without swapping.
         disks: by what they are used for.
@@ -77,7 +77,7 @@ def examine(libraries: Iterable[str], folders: Mapping[str, str], address: str |
         hostname=socket.gethostname(),
         versions={"python": platform.python_version(), **_versions(libraries)},
         code=code_digest(),
-        cpus=_cpus(),
+        cpus=usable_cores(),
         memory_bytes=min(memory.total, limit),
         available_bytes=min(memory.available, limit),
         disks={use: disk_of(folder) for use, folder in folders.items()},
@@ -113,10 +113,6 @@ def _versions(libraries: Iterable[str]) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def _cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _memory_limit() -> int:

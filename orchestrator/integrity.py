@@ -16,6 +16,7 @@ RULE_OF_PARAM: Mapping[str, str] = {
     "data": "F3",
     "max_length": "F3",
     "max_new_tokens": "F3",
+    "batches": "F3",
     "batch_size": "F4",
     "epochs": "F4",
     "steps": "F4",

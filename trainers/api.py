@@ -159,6 +159,8 @@ class OptimizerCard:
     """Whether it minimises what a method adds to the loss."""
     elementwise: bool = False
     """Whether every number of a parameter is updated by its own gradient and state alone, so that workers may divide them up anywhere."""
+    kernels: bool = False
+    """Whether it is one of torch's that takes `foreach` and `fused` in its parameter groups, so that a sweep may choose its kernel."""
     online: bool = False
     """Whether it learns from one example after the other, each from the parameters that the one before left."""
 

@@ -46,12 +46,18 @@ __all__ = [
     "read_rows",
     "resolve",
     "split_indices",
+    "width_of",
 ]
 
 TrainingItem = TrainSequence | Choice | LabelledText
 """What one example is in training: a text to write, texts to choose among, or texts with a label."""
 HALF = 32
 """Hexadecimal digits of a data digest that stand for the train pool; the others stand for the test pool."""
+
+
+def width_of(item: TrainingItem) -> int:
+    """Return the tokens of the longest text that an example puts into a batch, before what a method adds."""
+    return max(len(option.ids) for option in item.options) if isinstance(item, Choice) else len(item.ids)
 
 
 class TaskData:

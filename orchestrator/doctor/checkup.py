@@ -20,6 +20,7 @@ from cluster.machine import Machine
 from cluster.questions import Answer, Examiners, Node, Question, ThisMachine
 from orchestrator.doctor import accelerators, memory, services, storage_probe
 from orchestrator.doctor.subject import Subject, demand_of, ops_of
+from orchestrator.doctor.threads import threads
 from orchestrator.plan import Plan
 from orchestrator.sweep.ray_session import ClusterError, ray_session
 from orchestrator.tracking import probe as tracking_probe
@@ -45,6 +46,7 @@ CHECKS: tuple[Check[Subject], ...] = (
     services.tracking_shared,
     services.tracking_security,
     memory.model_memory,
+    threads,
 )
 
 

@@ -61,7 +61,7 @@ def footprint_of(plan: Plan, model: ModelRef) -> Footprint:
 
 def place_on(report: NodeReport, plan: Plan, demand: TrialResources) -> Place | None:
     """Return where workers on a node hold their bases; None where none would run."""
-    most = demand.workers if plan.spec.resources.solo else demand.workers * (len(plan.trials) + plan.report_count)
+    most = demand.workers if plan.spec.resources.solo else demand.workers * (plan.select_count + plan.report_count)
     workers = min(demand.slots(report.node.resources), most)
     if workers < 1 or report.machine is None:
         return None

@@ -24,7 +24,7 @@ def sweep(subject: Subject) -> Iterator[Finding]:
         yield Finding("failure", seen, fault.fix or "correct the sweep file; `fairsweep plan` shows the same")
     if subject.plan is not None:
         plan = subject.plan
-        yield Finding("ok", f"{plan.spec.name}: {len(plan.trials) + plan.report_count} trials on {len(plan.spec.models)} base models")
+        yield Finding("ok", f"{plan.spec.name}: {plan.select_count + plan.report_count} trials on {len(plan.spec.models)} base models")
 
 
 def storage(subject: Subject) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from cluster.cores import usable_cores
 from search_spaces.errors import FairsweepError
 
 ADDRESS_FIX = "Fix: start it with `ray start --head`, check --address, or leave it out to run on this machine"
@@ -60,7 +61,8 @@ def ray_session(address: str | None) -> Iterator[None]:
 
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
     if address is None:
-        ray.init(address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
+        # Ray would count cores that a scheduler or `taskset` keeps from this process.
+        ray.init(address="local", num_cpus=usable_cores(), include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
     else:
         _reach(address)
         try:

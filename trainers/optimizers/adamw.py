@@ -18,6 +18,7 @@ class AdamW(Optimizer):
         source="torch.optim.AdamW",
         reads=("learning_rate", "head_learning_rate", "betas", "eps", "weight_decay", "scheduler", "warmup_ratio", "clip"),
         elementwise=True,
+        kernels=True,
     )
 
     @classmethod

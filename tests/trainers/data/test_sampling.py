@@ -6,13 +6,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from search_spaces.loading import load_spec
 from search_spaces.sections import ALL
-from trainers.sampling import batch_indices, order_digest, split_indices
+from trainers.sampling import POOL_BATCHES, batch_indices, order_digest, split_indices
 
 GOLDEN = Path(__file__).resolve().parents[3] / ".." / "shared" / "golden" / "sampling.json"
 SIZES = ("n_train_pool", "n_valid_pool", "num_train", "num_dev", "num_eval", "seed")
@@ -101,3 +102,42 @@ def test_epochs_are_shuffled_anew() -> None:
     first, second = batch_indices(20, 20, 2, 0)
     assert sorted(first) == sorted(second) == list(range(20))
     assert first != second
+
+
+def uneven(count: int, seed: int = 0) -> list[int]:
+    """Lengths with a long tail, as those of question answering."""
+    return np.random.Generator(np.random.PCG64(seed)).lognormal(5, 0.5, count).astype(int).tolist()
+
+
+@given(count=st.integers(1, 40), size=st.integers(1, 50), steps=st.integers(0, 30), seed=st.integers(0, 2**31), same=st.booleans())
+def test_bucketed_steps_are_full_and_examples_are_seen_equally_often(count: int, size: int, steps: int, seed: int, same: bool) -> None:
+    batches = batch_indices(count, size, steps, seed, [1] * count if same else uneven(count))
+    assert [len(batch) for batch in batches] == [size] * steps
+    stream = [index for batch in batches for index in batch]
+    for start in range(0, len(stream) // count * count, count):
+        assert sorted(stream[start : start + count]) == list(range(count)), "an epoch does not have every example once"
+
+
+@pytest.mark.parametrize(("count", "size"), [(1000, 8), (1003, 8), (90, 4)])
+def test_bucketed_batches_hold_texts_of_similar_length(count: int, size: int) -> None:
+    lengths, steps = uneven(count), 2 * count // size
+
+    def padding(batches: list[list[int]]) -> float:
+        text = sum(lengths[index] for batch in batches for index in batch)
+        return sum(size * max(lengths[index] for index in batch) for batch in batches) / text - 1
+
+    shuffled, bucketed = batch_indices(count, size, steps, 7), batch_indices(count, size, steps, 7, lengths)
+    assert padding(bucketed) < 0.25 * padding(shuffled)
+    means = [np.mean([lengths[index] for index in batch]) for batch in bucketed]
+    assert means != sorted(means), "short texts come before long ones"
+
+
+def test_bucketed_order_stays_within_pools_and_follows_its_seed() -> None:
+    count = 3 * POOL_BATCHES * 2
+    lengths = uneven(count)
+    plain, order = (batch_indices(count, 2, 3 * POOL_BATCHES, 5, given) for given in (None, lengths))
+    for start in range(0, 3 * POOL_BATCHES, POOL_BATCHES):
+        pool = slice(start, start + POOL_BATCHES)
+        assert {i for batch in plain[pool] for i in batch} == {i for batch in order[pool] for i in batch}
+    assert batch_indices(count, 2, 3 * POOL_BATCHES, 5, lengths) == order != batch_indices(count, 2, 3 * POOL_BATCHES, 6, lengths)
+    assert batch_indices(count, 2, 20, 5, lengths) == order[:20], "a longer run does not begin like a shorter one"
