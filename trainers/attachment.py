@@ -13,7 +13,7 @@ from trainers import registry
 from trainers.adapters import storing
 from trainers.adapters.attach import AdaptedModel, attached
 from trainers.adapters.untuned import Untuned
-from trainers.meter import seconds_to_load
+from trainers.meter import LOADS, seconds_to_load
 from trainers.models import BaseModel
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ def dropout_seed(trial: Trial, rank: int) -> int:
     return seed if rank == 0 else int.from_bytes(hashlib.sha256(f"dropout {seed} {rank}".encode()).digest()[:8]) >> 1
 
 
-def load_seconds(base: BaseModel, trial: Trial, folder: Path) -> float | None:
+def load_seconds(base: BaseModel, trial: Trial, folder: Path, times: int = LOADS) -> float | None:
     """Return how long a trial's stored adapter takes to be in place on the resident base.
 
     That is all that a switch from one adapter to another takes: building its modules, drawing or computing again what is not stored,
@@ -59,6 +59,7 @@ def load_seconds(base: BaseModel, trial: Trial, folder: Path) -> float | None:
     Args:
         base: without any adapter.
         folder: holds the stored adapter.
+        times: how often it is loaded at most.
 
     Returns:
         The median in seconds; None, and a warning, where the adapter cannot be loaded: the trial's results stand all the same.
@@ -69,7 +70,7 @@ def load_seconds(base: BaseModel, trial: Trial, folder: Path) -> float | None:
             storing.restore(model, storing.load(folder)[0])
 
     try:
-        return seconds_to_load(load)
+        return seconds_to_load(load, times)
     except (FairsweepError, OSError, RuntimeError, MemoryError) as error:
         log.warning("trial %s: its stored adapter cannot be loaded: %s", trial.id, error)
         return None

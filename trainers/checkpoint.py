@@ -38,7 +38,8 @@ def write_checkpoint(store: CheckpointStore, run: TrainingRun, engine: Engine) -
         return
     document = asdict(run.state) | {GROUP: _group(run, engine)}
     try:
-        store.save(run.state.step, partial(_write, tensors, document))
+        with run.model.aside():
+            store.save(run.state.step, partial(_write, tensors, document))
     except (OSError, SafetensorError, StorageError) as error:
         # The trial itself is fine: it only could not be continued from here.
         log.warning("trial %s: no checkpoint at step %d: %s", run.trial_id, run.state.step, error)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from search_spaces.compute import Kernel
 from search_spaces.errors import NotApplicableError
 from search_spaces.trial import Training
 from trainers.adapters.attach import AdaptedModel
 from trainers.adapters.method import Method
 from trainers.api import group_refusal
 from trainers.batches import LabelBatch, MicroBatch, label_losses
+from trainers.clipping import clip_gradients, fill_gradients
 from trainers.group import Group, alone, library
 from trainers.operations import during
 from trainers.optimizer import NotFinite, OnlineOptimizer
@@ -47,10 +49,15 @@ class _Trained(nn.Module):
         super().__init__()
         self._model = (model,)
         self.parts = nn.ModuleList([model.method, model.extras, model.head])
+        self._named = tuple(super().named_parameters())
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
         """Run the adapted model."""
         return self._model[0](*inputs, **options)
+
+    def named_parameters(self, *_: Any, **__: Any) -> Iterator[tuple[str, nn.Parameter]]:
+        """Yield the parameters of the adapted model, which stay the same: DeepSpeed asks for them in every step."""
+        yield from self._named
 
     def train(self, mode: bool = True) -> _Trained:
         """Leave the mode to the adapted model."""
@@ -75,6 +82,7 @@ class Engine:
         head: Callable[[str], bool],
         extra: Mapping[str, Any] | None = None,
         group: Group | None = None,
+        kernel: Kernel = "auto",
     ) -> None:
         """Build the optimiser, the schedule and the engine around them.
 
@@ -83,18 +91,22 @@ class Engine:
             head: tells whether a parameter's name belongs to the classification head.
             extra: DeepSpeed settings that do not change what is trained.
             group: the workers that train together; by default this one alone.
+            kernel: how the update is computed, by an optimiser that has a choice.
 
         Raises:
             NotApplicableError: an optimiser that does not minimise the method's regulariser, or that is not defined for this group.
         """
         self.model, self.training, self.group = model, training, group or alone()
         self.zero_stage = zero_stage(extra)
+        # Settings of the user's own may say how gradients are reduced: their numbers can depend on it even on a worker alone.
+        self._plain = not set(extra or {}) - {"zero_optimization"}
         kind = optimizer_type(training.optimizer)
         card = model.method.card
         reason = kind.card.refusal("label", penalised=card.penalised) or group_refusal(card, kind.card, self.group.size, self.zero_stage)
         if reason:
             raise NotApplicableError(reason)
-        self.optimizer = kind.build(self._groups(head), training)
+        groups = [{**options, **(kernel_options(kernel) if kind.card.kernels else {})} for options in self._groups(head)]
+        self.optimizer = kind.build(groups, training)
         self._stepped: Callable[[], None] = _nothing
         self.schedule: torch.optim.lr_scheduler.LambdaLR | None = None
         if "learning_rate" in kind.card.reads:
@@ -117,7 +129,13 @@ class Engine:
             lr_scheduler=self.schedule,
             config=self._config(extra),
         )
+        # A worker alone has nothing to reduce; DeepSpeed would send every gradient and their norm through gloo all the same.
+        engine.enable_backward_allreduce = not self._sole
         return engine
+
+    @property
+    def _sole(self) -> bool:
+        return self.group.size == 1 and self.zero_stage == 0 and self._plain
 
     def _groups(self, head: Callable[[str], bool]) -> list[dict[str, Any]]:
         named = self.model.trainable()
@@ -146,7 +164,7 @@ class Engine:
             "zero_optimization": zero,
             "train_micro_batch_size_per_gpu": micro,
             "gradient_accumulation_steps": math.ceil(share / micro),
-            "gradient_clipping": self.training.clip or 0.0,
+            "gradient_clipping": 0.0 if self._sole else self.training.clip or 0.0,
             "zero_allow_untested_optimizer": True,
             "steps_per_print": NEVER,
         }
@@ -187,6 +205,7 @@ class Engine:
                 loss = loss + penalty / len(batches)
             with during("backward"):
                 self._engine.backward(loss, scale_wrt_gas=False)
+                self.model.back_through_base()
             with during("update"):
                 self._update(last=number == len(batches) - 1)
         return total
@@ -196,6 +215,11 @@ class Engine:
         assert self._engine is not None
         shards, acts = self._shards, type(self.model.method).after_step is not Method.after_step
         gradients = shards.gradients() if shards is not None and last and acts else []
+        if self._sole and last:
+            parameters = [*self.model.trainable().values()]
+            fill_gradients(parameters)
+            if self.training.clip:
+                clip_gradients(parameters, self.training.clip)
         self._engine.step()
         if shards is None or not last:
             return
@@ -266,3 +290,8 @@ class Engine:
 def zero_stage(settings: Mapping[str, Any] | None) -> int:
     """Return the ZeRO stage of DeepSpeed's settings."""
     return int((settings or {}).get("zero_optimization", {}).get("stage", 0))
+
+
+def kernel_options(kernel: Kernel) -> dict[str, bool]:
+    """Return what a parameter group of a torch optimiser says to choose a kernel; nothing for torch's own choice."""
+    return {} if kernel == "auto" else {"foreach": kernel == "foreach", "fused": kernel == "fused"}

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from search_spaces import halving
+from search_spaces.compute import STANDARD, Compute
 from search_spaces.errors import CapacityError
 from search_spaces.trial import Training
 from trainers.adapters.attach import AdaptedModel
@@ -20,7 +22,7 @@ from trainers.batches import MicroBatch
 from trainers.batching import chunks, collated
 from trainers.checkpoint import read_checkpoint, write_checkpoint
 from trainers.checkpoint_store import CheckpointStore
-from trainers.data import TaskData, batch_indices
+from trainers.data import TaskData, batch_indices, width_of
 from trainers.dealing import ALONE, TimeLimit
 from trainers.engine import Engine
 from trainers.evaluate import Evaluation, evaluate
@@ -74,6 +76,8 @@ class TrainingRun:
         group: the workers that train together: each has a run of its own, and all runs keep the same state.
         state: progress, curves and the best evaluation so far.
         kept: the best adapter state so far, by parameter name.
+        packed: whether it is a lane of a pack: operations are not counted, which would take the joint passes apart.
+        until: step at which the run pauses, an evaluation step; None goes to the end.
     """
 
     model: AdaptedModel
@@ -89,20 +93,40 @@ class TrainingRun:
     deadline: float = math.inf
     report: Callable[[Progress], None] = lambda progress: None
     group: Group = ALONE
+    compute: Compute = STANDARD
     state: State = field(default_factory=State)
     kept: dict[str, Tensor] = field(default_factory=dict)
+    until: int | None = None
+    packed: bool = False
 
     def __post_init__(self) -> None:
         count, size = len(self.data.train), self.training.batch_size
         if size % self.group.size:
             raise CapacityError(f"batch_size {size} does not divide by the {self.group.size} workers of a group. Fix: a multiple of them")
         self.steps = total_steps(self.training, count)
-        self.order = batch_indices(count, self.training.batch_size, self.steps, self.order_seed)
+        self.order = self._order(count)
         self.evaluation_steps = evaluation_steps(self.training, self.steps)
         self._saved_at = time.monotonic()
 
+    def _order(self, count: int) -> list[list[int]]:
+        bucketed = self.training.batches == "bucketed"
+        lengths = [width_of(item) for item in self.data.train] if bucketed else None
+        return batch_indices(count, self.training.batch_size, self.steps, self.order_seed, lengths)
+
+    @property
+    def goal(self) -> int:
+        """The step at which `run` returns."""
+        return self.steps if self.until is None else min(self.until, self.steps)
+
+    @property
+    def paused(self) -> bool:
+        """Whether there is more to train."""
+        return self.state.step < self.steps
+
     def run(self) -> None:
-        """Train to the end, evaluating on the selection split, and put the kept adapter state back in place.
+        """Train to the goal, evaluating on the selection split; at the end put the kept adapter state back in place.
+
+        A run that pauses leaves a checkpoint there, from which another one goes on as if nothing had been between.
 
         Raises:
             Diverged: a loss is NaN or infinite, or an update cannot be computed.
@@ -111,17 +135,20 @@ class TrainingRun:
         if self.steps == 0:
             self._evaluate()
             return
-        engine = Engine(self.model, self.training, self.steps, head=is_head, extra=self.deepspeed, group=self.group)
+        kernel = self.compute.optimizer_kernel
+        engine = Engine(self.model, self.training, self.steps, head=is_head, extra=self.deepspeed, group=self.group, kernel=kernel)
         try:
             self._resume(engine)
-            while self.state.step < self.steps:
-                self._step(engine)
+            while self.state.step < self.goal:
+                with self.meter.spans.span("train"):
+                    self._step(engine)
                 if self.state.step in self.evaluation_steps:
                     self._evaluate()
                     self._save(engine)
         finally:
             engine.close()
-        self._restore_kept()
+        if not self.paused:
+            self._restore_kept()
 
     def _step(self, engine: Engine) -> None:
         step = self.state.step
@@ -129,7 +156,7 @@ class TrainingRun:
         rate = engine.learning_rate
         self.model.before_step(step, self.steps)
         try:
-            with self.meter.step(count_operations=step == 0):
+            with self.meter.step(count_operations=step == 0 and not self.packed):
                 share = engine.step(batches, weight, lambda: self.model.method.after_step(step, self.steps))
         except NotFinite as error:
             raise Diverged(str(error), step + 1) from error
@@ -205,14 +232,16 @@ class TrainingRun:
                 parameter.copy_(self.kept[name])
 
     def _save(self, engine: Engine) -> None:
-        due = time.monotonic() - self._saved_at >= CHECKPOINT_SECONDS
+        due = self.state.step == self.goal or time.monotonic() - self._saved_at >= CHECKPOINT_SECONDS
         if self.checkpoint is not None and self.state.step < self.steps and self.group.any(due):
-            write_checkpoint(self.checkpoint, self, engine)
+            with self.meter.spans.span("store"):
+                write_checkpoint(self.checkpoint, self, engine)
             self._saved_at = time.monotonic()
 
     def _resume(self, engine: Engine) -> None:
         if self.checkpoint is not None:
-            read_checkpoint(self.checkpoint, self, engine)
+            with self.meter.spans.span("load"):
+                read_checkpoint(self.checkpoint, self, engine)
 
 
 def _of_all(operations: Operations, group: Group) -> Operations:
@@ -231,8 +260,7 @@ def total_steps(training: Training, examples: int) -> int:
 
 def evaluation_steps(training: Training, steps: int) -> frozenset[int]:
     """Return the steps after which the adapter is evaluated: equally spaced, the last among them."""
-    count = min(training.checkpoint.evaluations, max(1, steps))
-    return frozenset(round(steps * (n + 1) / count) for n in range(count))
+    return frozenset(halving.evaluation_steps(steps, training.checkpoint.evaluations))
 
 
 def is_head(name: str) -> bool:

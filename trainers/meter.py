@@ -18,24 +18,27 @@ import torch
 
 from search_spaces.trial import digest
 from trainers.operations import OperationCounter, Operations
+from trainers.spans import Spans
 
 PACKAGES = ("fairsweep", "torch", "transformers", "deepspeed", "peft", "datasets", "tokenizers", "numpy", "scipy")
 
 WARM_UP_SHARE, WARM_UP_STEPS = 0.1, 5
 """Share of the steps that count as warm-up, and their largest number."""
 LOADS, LOADING_SECONDS = 3, 2.0
-"""How often an adapter is loaded, and after how many seconds in all it is not loaded again."""
+"""How often an adapter is loaded for a profile, and after how many seconds in all it is not loaded again."""
 
 
 class Meter:
-    """Collects the costs of one trial.
+    """Collects the costs of one trial, from its hand-out on.
 
     Attributes:
         busy_seconds: time spent in training steps and evaluations.
         operations: those of the step that was counted; None before it.
+        spans: what the trial's time goes to.
     """
 
     def __init__(self) -> None:
+        self.spans = Spans()
         self.busy_seconds = 0.0
         self.operations: Operations | None = None
         self._steps: list[float] = []
@@ -61,7 +64,8 @@ class Meter:
             self._training_peak = max(self._training_peak, peak_bytes())
             reset_peak()
         start = time.perf_counter()
-        yield
+        with self.spans.span("evaluate"):
+            yield
         self.busy_seconds += time.perf_counter() - start
         self._evaluation_peak = max(self._evaluation_peak, peak_bytes())
         reset_peak()
@@ -86,15 +90,16 @@ def steady_median(seconds: Sequence[float]) -> float | None:
     return statistics.median(steady) if steady else None
 
 
-def seconds_to_load(load: Callable[[], None], patience: float = LOADING_SECONDS) -> float:
+def seconds_to_load(load: Callable[[], None], times: int = LOADS, patience: float = LOADING_SECONDS) -> float:
     """Return the median duration of a few loadings.
 
     Args:
         load: loads once.
+        times: how often it is called at most.
         patience: seconds in all after which it is not repeated any more.
     """
     seconds: list[float] = []
-    while not seconds or (len(seconds) < LOADS and sum(seconds) < patience):
+    while not seconds or (len(seconds) < times and sum(seconds) < patience):
         _finish_kernels()
         start = time.perf_counter()
         load()

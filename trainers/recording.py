@@ -6,36 +6,40 @@ import gc
 import logging
 import math
 import os
+import shutil
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from search_spaces.errors import CapacityError, FairsweepError, StorageError
+from search_spaces.errors import CapacityError
 from trainers import data as task_data
 from trainers import registry
 from trainers.adapters import storing
 from trainers.adapters.attach import AdaptedModel
 from trainers.adapters.partition import is_collective
+from trainers.adapters.recomputation import recompute_layers
 from trainers.adapters.virtual_tokens import text_positions
-from trainers.api import Example, Prediction
 from trainers.attachment import attach, dropout_seed, load_seconds
 from trainers.checkpoint_store import CheckpointStore
 from trainers.counting import measured
-from trainers.dealing import TimeLimit
+from trainers.ending import Desynchronised, Ending, ending_of
 from trainers.group import Group
 from trainers.loop import Diverged, State, TrainingRun
-from trainers.meter import Meter, environment, reset_peak
+from trainers.meter import LOADS, Meter, environment, reset_peak
 from trainers.models import BaseModel
 from trainers.outcomes import OutcomeStore
-from trainers.redaction import redacted, traceback_text
-from trainers.results import Counts, Job, Outcome, Profile, Progress, Status, Usage
-from trainers.storage import FULL, Storage, storage_error
+from trainers.packing.lane import Lane
+from trainers.packing.pack import Pack
+from trainers.predictions import prediction_table
+from trainers.results import RUNGS, Counts, Job, Outcome, Profile, Progress, Status, Usage, rung_metric
+from trainers.storage import Storage
 
 log = logging.getLogger(__name__)
 
@@ -49,35 +53,17 @@ FINISHED_SECONDS = 3600.0
 """How long a worker that is done waits for the others: the first one still writes files."""
 
 
-class Desynchronised(Exception):
-    """The workers of a group did not end alike: what one of them suffers is no result of the trial."""
-
-
-@dataclass
-class Ending:
-    """How a trial ended on one worker."""
-
-    status: Status
-    error: str | None = None
-    failure: Exception | None = None
-    """What was raised."""
-    raised: bool = False
-    """Whether it is raised again, since it says nothing of the trial."""
-
-    @property
-    def in_step(self) -> bool:
-        """Whether the workers are surely in step afterwards, so that the next trial may go on from here."""
-        return self.failure is None or isinstance(self.failure, (Diverged, TimeLimit, FairsweepError))
-
-
 class Recorder:
     """Runs one job and turns it into an Outcome, whatever happens.
 
     Args:
-        base: gives the resident base.
+        base: gives the resident base, to a lane of a pack or to a trial alone.
         task_data: gives the data of the trial's task for a base.
         intact: tells whether the base is as it was loaded.
         threads: CPU threads of this process.
+        pack: the trials of this process that share the passes over the base; None for a trial alone.
+        alone: keeps other trials of this process from computing for the length of a `with` block; while it waits for that, it calls what
+            it was given.
     """
 
     def __init__(
@@ -86,13 +72,16 @@ class Recorder:
         group: Group,
         report: Callable[[Progress], None],
         *,
-        base: Callable[[], BaseModel],
+        base: Callable[[Lane | None], BaseModel],
         data: Callable[[BaseModel], task_data.TaskData],
-        intact: Callable[[], bool],
+        intact: Callable[[Lane | None], bool],
         threads: int,
+        alone: Callable[[Callable[[], None]], AbstractContextManager[None]],
+        pack: Pack | None = None,
     ) -> None:
         self.job, self.trial, self.group, self.report = job, job.trial, group, report
         self._base, self._data, self._intact, self.threads = base, data, intact, threads
+        self._pack, self._alone, self._lane = pack, alone, cast("Lane | None", None)
         self.started, self.clock = time.time(), time.monotonic()
         self.store = OutcomeStore(Storage.at(job.storage) / "outcomes")
         # Only the first worker has files.
@@ -108,6 +97,8 @@ class Recorder:
         self.adapter_bytes: int | None = None
         self.load_seconds: float | None = None
         self.test_reads = 0
+        self.paused = False
+        """Whether the trial stopped at a rung."""
 
     def run(self) -> Ending:
         """Run, classify what happened, and let the first worker write the Outcome.
@@ -119,16 +110,41 @@ class Recorder:
             StorageError: the Outcome could not be written; nothing of it is recorded.
             Exception: what this worker alone suffered; nothing of it is recorded.
         """
-        try:
-            ending = self._attempt()
-        finally:
-            intact = self._intact()
+        with self._aboard():
+            try:
+                ending = self._attempt()
+            finally:
+                intact = self._intact(self._lane)
         ending = self._agreed(ending, intact)
         if self.group.leads and not ending.raised:
-            self.store.commit(self.trial, self._outcome(ending.status, ending.error), self.staging)
-            self.checkpoint.remove()
+            self._commit(self._outcome(ending.status, ending.error))
         log.info("trial %s (%s) %s", self.trial.id, self.trial.label, ending.status)
         return ending
+
+    @contextmanager
+    def _aboard(self) -> Iterator[None]:
+        """Be a lane of the pack, or alone, while there is something to compute: files are published while the next trial trains."""
+        if self._pack is None:
+            with self._alone(self._sign):
+                # One that waited behind another trial has cost nothing until now.
+                self.started, self.clock, self.meter = time.time(), time.monotonic(), Meter()
+                yield
+            return
+        with self._pack.lane(self._sign, self.meter.spans.waited, self.job.cohort) as lane:
+            self._lane = lane
+            yield
+
+    def _sign(self) -> None:
+        self.report(Progress(self.trial.id, self.state.step, self.state.step, None))
+
+    def _commit(self, outcome: Outcome) -> None:
+        if outcome.status == "pruned":
+            # Whether the trial goes on from its checkpoint is decided when the others have come so far.
+            OutcomeStore(Storage.at(self.job.storage) / RUNGS / str(self.job.until)).commit(self.trial, outcome)
+            shutil.rmtree(self.staging, ignore_errors=True)
+        else:
+            self.store.commit(self.trial, outcome, self.staging)
+            self.checkpoint.remove()
 
     def _agreed(self, ending: Ending, intact: bool) -> Ending:
         """Return how the trial ended on all workers, once all have told so.
@@ -137,7 +153,8 @@ class Recorder:
         """
         told = {"status": ending.status, "raised": ending.raised, "intact": intact, "peak_bytes": self.meter.peak_bytes()}
         patience = FINISHED_SECONDS if ending.failure is None else FAILED_SECONDS
-        everyone = self.group.exchange(f"ended/{self.trial.id}/{self.job.attempt}", told, patience)
+        with self.meter.spans.span("wait"):
+            everyone = self.group.exchange(f"ended/{self.trial.id}/{self.job.attempt}", told, patience)
         if ending.raised and ending.failure is not None:
             raise ending.failure
         if everyone is not None and any(worker["raised"] for worker in everyone):
@@ -156,46 +173,51 @@ class Recorder:
     def _attempt(self) -> Ending:
         try:
             self._train_and_test()
-        except Diverged as error:
-            return Ending("diverged", str(error), error)
-        except (MemoryError, torch.cuda.OutOfMemoryError) as error:
-            return Ending("out_of_memory", repr(error), error)
-        except StorageError as error:
-            return Ending("error", str(error), error, raised=True)
-        except (TimeLimit, FairsweepError) as error:
-            return Ending("error", str(error), error)
-        except OSError as error:
-            if error.errno in FULL:
-                return Ending("error", str(error), storage_error(self.job.storage, error), raised=True)
-            return Ending("error", traceback_text(error), error)
-        except Exception as error:  # noqa: BLE001  whatever a trial does wrong is its Outcome
-            log.warning("trial %s failed: %s", self.trial.id, redacted(repr(error)))
-            return Ending("out_of_memory" if _is_allocation_failure(error) else "error", traceback_text(error), error)
-        return Ending("finished")
+        except Exception as error:  # noqa: BLE001  it becomes an Outcome, or is raised again
+            return ending_of(error, self.job)
+        return Ending("pruned" if self.paused else "finished")
 
     def _train_and_test(self) -> None:
         trial = self.trial
-        base = self._base()
-        task = registry.task(trial.task)
-        data = self._data(base)
+        with self.meter.spans.span("load"):
+            base = self._base(self._lane)
+            task = registry.task(trial.task)
+            data = self._data(base)
         reset_peak()
-        with attach(base, trial, self.group.rank) as model:
+        with self._own(base) as own, attach(own, trial, self.group.rank) as model:
             torch.manual_seed(dropout_seed(trial, self.group.rank))
             _require_positions(model, trial.training.max_length)
+            if self.job.compute.gradient_checkpointing:
+                recompute_layers(model)
+            if self._lane is not None:
+                self._lane.take(model, base.model)
             self.counts = measured(model).counts
             training = self._training_run(model, base, task, data)
             self.state = state = training.state
             self.digests |= data.digests | {"order": task_data.order_digest(training.order)}
             training.run()
             self.metrics |= state.best_metrics
-            predictions = [_table("selection", data.selection.examples, state.best_predictions, state.best_rows)]
+            if training.paused:
+                self.paused = True
+                return
+            predictions = [prediction_table("selection", data.selection.examples, state.best_predictions, state.best_rows)]
             if trial.phase == "report":
                 predictions.append(self._test(training))
             if self.group.leads:
-                pq.write_table(pa.concat_tables(predictions, promote_options="permissive"), self.staging / "predictions.parquet")
-                self._store_adapter(model)
+                with self.meter.spans.span("store"), model.aside():
+                    pq.write_table(pa.concat_tables(predictions, promote_options="permissive"), self.staging / "predictions.parquet")
+                    self._store_adapter(model)
         del training, model
         self._load_adapter(base)
+
+    @contextmanager
+    def _own(self, base: BaseModel) -> Iterator[BaseModel]:
+        """Give the base that the trial is attached to: in a pack, modules of the lane's own around the same weights."""
+        if self._lane is None:
+            yield base
+            return
+        with self._lane.base(base.model) as own:
+            yield replace(base, model=own)
 
     def _training_run(self, model: AdaptedModel, base: BaseModel, task: Any, data: Any) -> TrainingRun:
         job, trial = self.job, self.trial
@@ -213,18 +235,22 @@ class Recorder:
             deadline=math.inf if job.time_limit is None else self.clock + job.time_limit,
             report=self.report,
             group=self.group,
+            compute=job.compute,
+            until=job.until,
+            packed=self._lane is not None,
         )
 
     def _test(self, training: TrainingRun) -> pa.Table:
         """Read the test split, once, with the kept adapter state."""
-        split = training.data.test(self.trial.phase)
+        with self.meter.spans.span("load"):
+            split = training.data.test(self.trial.phase)
         self.test_reads += 1
         self.digests["test"] = training.data.test_digest
         result = training.evaluate(split)
         if not math.isfinite(result.loss):
             raise Diverged("the test loss", training.state.step)
         self.metrics |= {f"test/{name}": value for name, value in result.scores.metrics.items()} | {"test/loss": result.loss}
-        return _table("test", split.examples, result.predictions, result.scores.rows)
+        return prediction_table("test", split.examples, result.predictions, result.scores.rows)
 
     def _store_adapter(self, model: AdaptedModel) -> None:
         if not model.trainable():
@@ -237,13 +263,14 @@ class Recorder:
 
     def _load_adapter(self, base: BaseModel) -> None:
         """Time how long the stored adapter takes to be loaded, once what was trained is gone."""
-        if self.adapter_bytes is None or is_collective(base.model):
+        if self.adapter_bytes is None or self._lane is not None or is_collective(base.model):
             # The others have not stored one, and parts of a base may be gathered by all workers together only.
             return
         if self.adapter_bytes > LARGE_ADAPTER_BYTES:
             # DeepSpeed and the model hold each other; a small adapter may wait for the next collection.
             gc.collect()
-        self.load_seconds = load_seconds(base, self.trial, self.staging / "adapter")
+        # A profile is worth repetitions, which beside other trials would say no more.
+        self.load_seconds = load_seconds(base, self.trial, self.staging / "adapter", LOADS if self.job.solo else 1)
 
     def _outcome(self, status: Status, error: str | None) -> Outcome:
         state = self.state
@@ -254,7 +281,7 @@ class Recorder:
             status=status,
             started=self.started,
             ended=time.time(),
-            metrics={name: value for name, value in self.metrics.items() if math.isfinite(value)},
+            metrics={name: value for name, value in {**self.metrics, **self._at_rungs()}.items() if math.isfinite(value)},
             curves=state.curves,
             best_step=state.best_step,
             counts=self.counts,
@@ -266,6 +293,15 @@ class Recorder:
             error=error,
         )
 
+    def _at_rungs(self) -> dict[str, float]:
+        """Return what the selection split said at the rungs that the trial has passed or stands at."""
+        return {
+            rung_metric(step, name.removeprefix("selection/")): value
+            for name, curve in self.state.curves.items()
+            for step, value in curve
+            if name.startswith("selection/") and step in self.job.rungs
+        }
+
     def _environment(self) -> tuple[dict[str, Any], str]:
         execution = {
             "threads": self.threads,
@@ -273,17 +309,22 @@ class Recorder:
             "dtype": self.trial.model.dtype,
             "deepspeed": dict(self.job.deepspeed),
             "micro_batch": self.trial.training.micro_batch,
-            "packed": 1,
+            "packed": self.job.packed,
         }
+        if chosen := self.job.compute.chosen():
+            # Left out where it is the default, so that environments are those of Outcomes written before there was a choice.
+            execution["compute"] = chosen
         return environment(execution, {"solo": self.job.solo, "side_by_side": self.job.side_by_side, "process": os.getpid()})
 
     def _profile(self) -> Profile:
-        counted = self.state.operations
+        # What a trial costs alone does not show beside others.
+        packed, counted = self._pack is not None, self.state.operations
         return Profile(
-            seconds_per_step=self.meter.seconds_per_step(),
+            seconds_per_step=None if packed else self.meter.seconds_per_step(),
             train_seconds=self.meter.busy_seconds,
             wall_seconds=time.monotonic() - self.clock,
-            peak_bytes=self.peak_bytes,
+            spans=self.meter.spans.seconds(),
+            peak_bytes=None if packed else self.peak_bytes,
             adapter_bytes=self.adapter_bytes,
             load_seconds=self.load_seconds,
             **(asdict(counted) if counted else {}),
@@ -299,29 +340,3 @@ def _require_positions(model: AdaptedModel, max_length: int) -> None:
             f"max_length {max_length} and {virtual} virtual tokens exceed the model's {left + virtual} positions. "
             f"Fix: training.max_length: {left}"
         )
-
-
-def _table(split: str, examples: tuple[Example, ...], predictions: list[Prediction], rows: list[dict[str, float]] | None) -> pa.Table:
-    """Return a split's predictions, with `reference` where what is right is one value per example, and the metrics that rows have."""
-    columns: dict[str, Any] = {
-        "split": [split] * len(examples),
-        "id": [e.id for e in examples],
-        "group": [e.group for e in examples],
-        "prediction": predictions,
-    }
-    references = [e.references for e in examples]
-    if _scalars(references):
-        columns["reference"] = references
-    for name in rows[0] if rows else ():
-        columns[name] = [float(row[name]) for row in rows or ()]
-    return pa.table(columns)
-
-
-def _scalars(values: list[Any]) -> bool:
-    """Whether the values are all texts, or all numbers that a double holds exactly."""
-    kinds = {type(value) for value in values}
-    return kinds == {str} or (bool(kinds) and kinds <= {int, float} and all(abs(value) <= 2**53 for value in values))
-
-
-def _is_allocation_failure(error: Exception) -> bool:
-    return isinstance(error, RuntimeError) and ("can't allocate memory" in str(error) or "out of memory" in str(error).lower())

@@ -8,9 +8,14 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from search_spaces.compute import STANDARD, Compute
 from search_spaces.trial import Frozen, Trial, digest
 
 Status = Literal["finished", "diverged", "out_of_memory", "error", "pruned"]
+RUNG_METRIC = "selection/rung-"
+"""What the names of an Outcome's metrics at rungs begin with; they are there whatever became of the trial afterwards."""
+RUNGS = "rungs"
+"""In a sweep's folder, the folder of what trials left at the rungs of successive halving: `<step>/<trial id>/`, as `outcomes` is."""
 SENTINELS = "sentinels"
 """In a sweep's folder, the folder of its sentinels by environment (see `trainers.sentinel`)."""
 
@@ -69,6 +74,8 @@ class Profile(Frozen):
     """Time in training steps and evaluations."""
     wall_seconds: float = 0.0
     """Time from the trial's hand-out to its Outcome on disk."""
+    spans: dict[str, float] = Field(default_factory=dict)
+    """Seconds of `wall_seconds` by what they went to (see `trainers.spans`); of a pass of a pack, the trial's share."""
     peak_bytes: int | None = None
     """Peak of device memory in training, the base included, or in evaluation where nothing is trained; on CPU, of the resident set. Of
     several workers the largest one."""
@@ -125,12 +132,22 @@ class Job:
     """Seconds."""
     deepspeed: tuple[tuple[str, Any], ...] = ()
     """DeepSpeed settings that do not change what is trained."""
+    compute: Compute = STANDARD
+    """How it computes, where that does not change what is trained either."""
     solo: bool = False
     """Whether the trial has a fresh process to itself and no trial runs beside it, so that its times and memory are a profile."""
     side_by_side: int = 1
     """How many trials may run at one time."""
+    packed: int = 1
+    """How many trials a pack of the sweep has: above 1 the trial runs as a lane of one, beside others or alone."""
+    cohort: tuple[str, int] | None = None
+    """Name and size of the group of trials that it begins together with, in one pack."""
     marker: str = ""
     """File in `storage` that is there while the driver runs: a worker that does not see it has another storage. Empty: not checked."""
+    rungs: tuple[int, ...] = ()
+    """Steps at which the trial is compared with others (see `search_spaces.halving`): what it scored there is in its Outcome."""
+    until: int | None = None
+    """The one of them at which it pauses, leaving a checkpoint and an Outcome of status `pruned` there; None trains to the end."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +171,11 @@ class SentinelPost:
 
     storage: str
     marker: str
+
+
+def rung_metric(step: int, name: str) -> str:
+    """Return what an Outcome calls a value of the selection split at a rung."""
+    return f"{RUNG_METRIC}{step}/{name}"
 
 
 def platform_digest(environment: Mapping[str, Any]) -> str:

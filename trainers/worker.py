@@ -13,6 +13,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,10 @@ from trainers.group import Group, alone, joined, meeting_point
 from trainers.locations import cache_root
 from trainers.models import BaseModel
 from trainers.outcomes import OutcomeStore
+from trainers.packing.choice import PackingPost
+from trainers.packing.lane import Lane
+from trainers.packing.measure import Bench, measure
+from trainers.packing.pack import Pack
 from trainers.partitioning import PARTITIONED, Partitioned
 from trainers.recording import Recorder
 from trainers.results import Job, Progress, SentinelPost, Status
@@ -60,6 +65,7 @@ class Worker:
         self._partitioned: Partitioned | None = None
         self._fingerprint = ""
         self._data: dict[Any, task_data.TaskData] = {}
+        self.pack = Pack(threads)
         self._markers: set[str] = set()
         """Of the runs whose storage this process has seen."""
 
@@ -99,12 +105,14 @@ class Worker:
         data: list[tuple[str, DataRef, int, int]],
         deepspeed: Sequence[tuple[str, Any]] = (),
         sentinels: SentinelPost | None = None,
+        packing: PackingPost | None = None,
     ) -> None:
         """Load a base and the data of tasks ahead of the first trial, so that what is missing shows before any training.
 
         Args:
             deepspeed: DeepSpeed settings of the trials: with ZeRO-3 the base is loaded in parts.
             sentinels: where the sentinel of this environment is recorded, which is run first if the sweep has none; None runs none.
+            packing: what is measured to choose how many trials share a process; None measures nothing.
 
         Raises:
             ModelError: the model cannot be loaded.
@@ -112,9 +120,12 @@ class Worker:
         """
         if sentinels is not None:
             sentinel.stand(sentinels, self.group, self.run)
-        base = self.base(model, deepspeed)
-        for task, ref, max_length, max_new_tokens in data:
-            self._task_data(base, task, ref, max_length, max_new_tokens)
+        with self.pack.alone():
+            base = self.base(model, deepspeed)
+            for task, ref, max_length, max_new_tokens in data:
+                self._task_data(base, task, ref, max_length, max_new_tokens)
+        if packing is not None:
+            measure(Bench(self.pack, base, partial(self._data_of, base), packing.compute, self.group), packing)
         self.group.barrier()
         gc.collect()
         gc.freeze()
@@ -145,6 +156,7 @@ class Worker:
 
     def _drop_base(self) -> None:
         self._base = None
+        self.pack.let_go()
         if self._partitioned is not None:
             self._partitioned.close()
             self._partitioned = None
@@ -169,17 +181,39 @@ class Worker:
             job,
             self.group,
             report,
-            base=lambda: self.base(trial.model, job.deepspeed),
+            base=lambda lane: self._base_for(job, lane),
             data=lambda base: self._task_data(base, trial.task, trial.data, training.max_length, training.max_new_tokens),
-            intact=self.check_base,
+            intact=self._intact_for,
             threads=self.threads,
+            pack=self.pack if job.packed > 1 else None,
+            alone=self.pack.alone,
         )
         ending = recorder.run()
-        if recorder.changed or (self._partitioned is not None and not ending.in_step):
+        # One process drops a changed base when it sees that; by now the next trial may have loaded another.
+        if (recorder.changed and self.group.size > 1) or (self._partitioned is not None and not ending.in_step):
             self._drop_base()
         if self.group.size > 1 and not ending.in_step:
             self.group.renew(job.attempt)
         return ending.status
+
+    def _base_for(self, job: Job, lane: Lane | None) -> BaseModel:
+        """Return the base of a job; a lane that needs another one than the lanes beside it waits for their end."""
+        if lane is not None:
+            self.pack.settle(lane, lambda: self._base is not None and self._base.ref == job.trial.model and self._zero is None)
+        return self.base(job.trial.model, job.deepspeed)
+
+    def _intact_for(self, lane: Lane | None) -> bool:
+        """Tell whether the base was as it was loaded all the time that a trial was on it; whatever changed it, all lanes have suffered."""
+        if lane is not None and lane.void:
+            return False
+        intact = self.check_base()
+        if not intact:
+            self.pack.void()
+        return intact
+
+    def _data_of(self, base: BaseModel, trial: Trial) -> task_data.TaskData:
+        training = trial.training
+        return self._task_data(base, trial.task, trial.data, training.max_length, training.max_new_tokens)
 
     def _task_data(self, base: BaseModel, task: str, ref: DataRef, max_length: int, max_new_tokens: int) -> task_data.TaskData:
         key = (task, ref.digest, ref.train, ref.selection, ref.test, ref.seed, base.ref, max_length, max_new_tokens)

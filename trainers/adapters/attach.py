@@ -6,12 +6,13 @@ Shapes: B batch, T tokens, n virtual tokens, i in_features, o out_features, V vo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from trainers.adapters.adaptation import Adaptation, AdapterDropout, SharedCast
 from trainers.adapters.choices import checked_settings
 from trainers.adapters.copies import ParameterCopies, extra_parameters, in_head
 from trainers.adapters.heads import fresh_head, size_head
@@ -25,41 +26,13 @@ def _nothing() -> None:
     pass
 
 
-class AdapterDropout(nn.Module):
-    """Dropout on an adapter's input, drawn from its own generator, so that it never disturbs another random stream."""
-
-    def __init__(self, probability: float, generator: torch.Generator) -> None:
-        super().__init__()
-        self.probability = probability
-        self.generator = generator
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return `x` with elements zeroed and the rest scaled up, in training; `x` itself in evaluation."""
-        if not self.training or self.probability == 0:
-            return x
-        keep = 1 - self.probability
-        return x * torch.empty_like(x).bernoulli_(keep, generator=self.generator).div_(keep)
+RunBase = Callable[["AdaptedModel", dict[str, Any]], Any]
+"""Runs the base of an adapted model, whose method is prepared, on keyword arguments; returns an output with `logits`."""
 
 
-class SharedCast:
-    """Casts an adapter's input, once for all the matrices that read the same tensor (q, k and v; gate and up)."""
-
-    def __init__(self, dtype: torch.dtype) -> None:
-        self.dtype = dtype
-        self._source: Tensor | None = None
-        self._result: Tensor | None = None
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Return `x` in the adapter's dtype."""
-        if x.dtype == self.dtype:
-            return x
-        if self._result is None or self._source is not x:
-            self._source, self._result = x, x.to(self.dtype)
-        return self._result
-
-    def clear(self) -> None:
-        """Let go of the last tensor."""
-        self._source = self._result = None
+def run_alone(model: AdaptedModel, inputs: dict[str, Any]) -> Any:
+    """Run the base with the tensors that stand in for its parameters."""
+    return call_with(model.base, model.replaced, inputs)
 
 
 class AdaptedModel(nn.Module):
@@ -74,6 +47,12 @@ class AdaptedModel(nn.Module):
         pristine: the base's structure without the method.
         num_labels: outputs that the head was given; None where it is as it was loaded.
         before_pass: called before each forward pass of an evaluation.
+        run_base: runs the base; a lane of a pack runs it together with other lanes.
+        back_through_base: called after each backward pass of a loss: a lane's ended at the base's outputs, and goes on from there.
+        aside: gives the `with` block for work on files, during which other lanes of a pack compute.
+        adaptations: what the method does at modules of the base, as far as it was attached by `Method.install`'s `adapt`.
+        replaced: the tensors that stand in for the base's parameters in the present pass, by their present names.
+        place: optimiser steps begun, and forward passes since then.
     """
 
     def __init__(
@@ -95,28 +74,26 @@ class AdaptedModel(nn.Module):
         self._is_decoder = bool(getattr(base, "can_generate", lambda: False)())
         self._held = False
         self.before_pass: Callable[[], None] = _nothing
-        self._replaced: dict[str, Tensor] = {}
+        self.run_base: RunBase = run_alone
+        self.back_through_base: Callable[[], None] = _nothing
+        self.aside: Callable[[], AbstractContextManager[None]] = nullcontext
+        self.adaptations: dict[nn.Module, list[Adaptation]] = {}
+        self.replaced: dict[str, Tensor] = {}
+        self.place = (0, 0)
         if not method.drops_input:
             object.__setattr__(method, "drop", dropout)
         method.install(base, self._adapt)
         self._trainable = {name: p for name, p in self.named_parameters() if p.requires_grad}
 
     def _adapt(self, module: nn.Module, site: Site) -> None:
-        method, cast = self.method, self._cast
-        dropout = self.dropout if method.drops_input and self.dropout.probability else None
-
-        def input_hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            return (method.enter(cast(inputs[0]), site).to(inputs[0].dtype), *inputs[1:])
-
-        def output_hook(_: nn.Module, inputs: tuple[Tensor, ...], y_BTo: Tensor) -> Tensor:
-            x_BTi = cast(inputs[0])
-            return method.transform(x_BTi if dropout is None else dropout(x_BTi), y_BTo, site).to(y_BTo.dtype)
-
-        sides = method.sides(site)
-        if "input" in sides:
-            module.register_forward_pre_hook(input_hook)
-        if "output" in sides:
-            module.register_forward_hook(output_hook)
+        dropout = self.dropout if self.method.drops_input and self.dropout.probability else None
+        acts = Adaptation.of(self.method, site, self._cast, dropout)
+        enter, transform = acts.enter, acts.transform
+        if enter is not None:
+            module.register_forward_pre_hook(lambda _, inputs: (enter(inputs[0]), *inputs[1:]))
+        if transform is not None:
+            module.register_forward_hook(lambda _, inputs, y_BTo: transform(inputs[0], y_BTo))
+        self.adaptations.setdefault(module, []).append(acts)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, **options: Any) -> Any:
         """Run the adapted base.
@@ -129,22 +106,33 @@ class AdaptedModel(nn.Module):
         Returns:
             The base's output; `logits` (B, T or fewer, V) cover text tokens only.
         """
+        self.place = (self.place[0], self.place[1] + 1)
         if self._held:
             self.before_pass()
         else:
             self._prepare()
         inputs = self._inputs(input_ids, attention_mask, options)
         try:
-            return call_with(self.base, self._replaced, inputs)
+            return self.run_base(self, inputs)
         finally:
-            self._cast.clear()
-            self.method.release()
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Let go of what matrices that read one tensor have shared, after layers of the base ran."""
+        self._cast.clear()
+        self.method.release()
 
     def _prepare(self) -> None:
         self.method.prepare()
-        self._replaced = self.method.replaced()
+        self.replaced = self.method.replaced()
         for name, copy in (self.extras.cast() | self.head.cast()).items():
-            self._replaced[self.present_names[name]] = copy
+            self.replaced[self.present_names[name]] = copy
+
+    def again(self) -> None:
+        """Prepare the method for a repetition of the present pass."""
+        self.let_go()
+        if not self._held:
+            self._prepare()
 
     def _inputs(self, input_ids: Tensor, attention_mask: Tensor, options: Mapping[str, Any]) -> dict[str, Any]:
         count, past = self.method.virtual_tokens(), options.get("past_key_values")
@@ -166,7 +154,7 @@ class AdaptedModel(nn.Module):
                 self._held = True
                 yield
         finally:
-            self._held, self._replaced = False, {}
+            self._held, self.replaced = False, {}
             self.train()
 
     def trainable(self) -> dict[str, nn.Parameter]:
@@ -175,6 +163,7 @@ class AdaptedModel(nn.Module):
 
     def before_step(self, step: int, steps: int) -> None:
         """Let the method act before optimiser step `step` (from 0) of `steps`."""
+        self.place = (step + 1, 0)
         self.method.before_step(step, steps)
         if self.head.names:
             self.head.requires_grad_(self.method.trains_head(step, steps))

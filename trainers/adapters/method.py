@@ -43,6 +43,9 @@ class Method(nn.Module):
     card: ClassVar[MethodCard]
     drops_input: ClassVar[bool] = True
     """Whether dropout acts on the adapter's input; a method whose definition puts it elsewhere calls `self.drop` there."""
+    groupable: ClassVar[bool] = True
+    """Whether several trials may compute their updates in one product, as far as the method leaves that to this class. A product of many
+    rounds differently than one by one; off where such an error is not small beside the step."""
     reads_model: ClassVar[bool] = False
     """Whether `build` needs the model's own classes, also for counting, where otherwise modules with the right shapes will do."""
 

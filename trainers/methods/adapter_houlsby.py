@@ -30,6 +30,7 @@ class AdapterHoulsby(BottleneckAdapter):
         starts_as="near",
         mergeable=False,
         reads=("learning_rate", "scale"),
+        packable=True,
     )
 
     def install(self, base: nn.Module, adapt: Callable[[nn.Module, Site], None]) -> None:

@@ -6,7 +6,6 @@ Shapes: B batch, T tokens, d hidden size.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -35,6 +34,7 @@ class AdapterPfeiffer(BottleneckAdapter):
         starts_as="near",
         mergeable=False,
         reads=("learning_rate", "scale"),
+        packable=True,
     )
 
     def install(self, base: nn.Module, adapt: Callable[[nn.Module, Site], None]) -> None:
@@ -42,16 +42,9 @@ class AdapterPfeiffer(BottleneckAdapter):
         norm = layer_norms(base).at_end
         for site in self.sites:
             if norm is None:
-                base.get_submodule(site.layer_path).register_forward_hook(self._at_sum(site))
+                adapt(base.get_submodule(site.layer_path), site)
             else:
                 base.get_submodule(f"{site.layer_path}.{norm}").register_forward_hook(self._at_norm(site))
-
-    def _at_sum(self, site: Site) -> Callable[[nn.Module, Any, Tensor], Tensor]:
-        def hook(layer: nn.Module, inputs: Any, sum_BTd: Tensor) -> Tensor:
-            wide_BTd = sum_BTd.to(self.down[site.key].dtype)
-            return self.adapted(wide_BTd, wide_BTd, site).to(sum_BTd.dtype)
-
-        return hook
 
     def _at_norm(self, site: Site) -> Callable[[nn.Module, tuple[Tensor], Tensor], Tensor]:
         def hook(norm: nn.Module, inputs: tuple[Tensor], normed_BTd: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ class AdapterSeries(BottleneckAdapter):
         starts_as="near",
         mergeable=False,
         reads=("learning_rate", "scale"),
+        packable=True,
     )
     biased: ClassVar[bool] = False
     input_roles: ClassVar[tuple[str, ...]] = ("gate", "up", "fc1")

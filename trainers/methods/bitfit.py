@@ -26,6 +26,7 @@ class BitFit(TrainedCopies):
         default_targets=(),
         draws=False,
         reads=("learning_rate",),
+        packable=True,
     )
 
     def chosen(self, names: Sequence[str], base: nn.Module) -> Sequence[str]:

@@ -44,6 +44,7 @@ class DoraWeight(PairMethod):
         capacity=("rank",),
         settings={"alpha": Setting(16.0, doc="numerator of the scaling α/r")},
         trains_at_start=("up.*", "magnitude.*"),
+        packable=True,
         base_weights="read_in_training",
     )
 

@@ -47,6 +47,7 @@ class Hadamard(Method):
         },
         default_targets=("o",),
         reads=("learning_rate",),
+        packable=True,
         trains_extra=(NORMS,),
         freezes=True,
         head_schedule="trains the head in the first `head_share` of the steps only",

@@ -33,6 +33,7 @@ class Ia3(Method):
         source="peft 0.21.2 tuners/ia3/layer.py",
         default_targets=("k", "v", *INPUT_ROLES),
         reads=("learning_rate",),
+        packable=True,
     )
     drops_input: ClassVar[bool] = False
 

@@ -46,6 +46,7 @@ class LorettaAdp(TensorTrainMethod):
         default_targets=(*GATED, "o", "fc1", "fc2"),
         starts_as="other",
         mergeable=False,
+        packable=True,
     )
     drops_input = False
 

@@ -46,6 +46,8 @@ class LorettaRep(TensorTrainMethod):
         packable=True,
         exports_lora=True,
     )
+    # The update starts large, and its rounding with it.
+    groupable = False
 
     def build(self, base: nn.Module) -> None:
         """Create the trains, those of equal shape in one batch."""

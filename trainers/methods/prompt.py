@@ -36,6 +36,7 @@ class Prompt(Method):
         starts_as="other",
         mergeable=False,
         reads=("learning_rate",),
+        packable=True,
         base_weights="read_at_start",
     )
 

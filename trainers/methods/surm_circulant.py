@@ -35,6 +35,7 @@ class SurmCirculant(StructuredMethod):
             "trainable_alpha": TRAINABLE_ALPHA,
         },
         trains_at_start=("vector_b",),
+        packable=True,
     )
 
     def build_maps(self, base: nn.Module) -> None:

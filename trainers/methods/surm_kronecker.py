@@ -36,6 +36,7 @@ class SurmKronecker(StructuredMethod):
         capacity_defaults={"rank": 32},
         settings={"position": POSITION},
         trains_at_start=("factor_b.*",),
+        packable=True,
     )
 
     def build_maps(self, base: nn.Module) -> None:

@@ -34,6 +34,7 @@ class SurmLdr(StructuredMethod):
         capacity=("rank",),
         settings={"position": POSITION, "trainable_alpha": TRAINABLE_ALPHA},
         trains_at_start=("circulant",),
+        packable=True,
     )
 
     def build_maps(self, base: nn.Module) -> None:

@@ -36,6 +36,7 @@ class SurmToeplitz(StructuredMethod):
             "trainable_alpha": TRAINABLE_ALPHA,
         },
         trains_at_start=("vector_b",),
+        packable=True,
     )
 
     def build_maps(self, base: nn.Module) -> None:

@@ -19,6 +19,7 @@ from trainers.adapters import export, storing
 from trainers.adapters.attach import adapter_dtype
 from trainers.adapters.merging import merged
 from trainers.adapters.method import Method
+from trainers.adapters.recomputation import recompute_layers
 from trainers.adapters.snapshot import fingerprint
 from trainers.api import group_refusal
 from trainers.counting import count, measured
@@ -40,10 +41,13 @@ from trainers.testing.cases import (
     writes_text,
 )
 from trainers.testing.oracle import batch, disturb
+from trainers.testing.packs import PackedTrial, alone, together
 
 EXACT, NEAR, BF16 = 2e-6, 0.05, 0.03
 """Largest relative difference between outputs: equal up to rounding in fp32, of a start that is `near` the base's, and of a base
 in bf16, beyond what its own rounding explains."""
+PACKED, PACKED_STEPS = 1e-6, 3
+"""Largest relative difference between a step in a pack and the same step alone, and how many are compared."""
 
 
 class EncoderMethodSuite:
@@ -192,6 +196,35 @@ class EncoderMethodSuite:
         with attached_case(case, resident(case.model)) as model:
             losses = train(model, case, case.steps)
         assert losses[-1] < losses[0]
+
+    def test_recomputed_layers_change_nothing(self, case: MethodCase) -> None:
+        """With gradient checkpointing, loss, gradients and the dropout that comes next are those of the plain pass."""
+        base, found = resident(case.model), []
+        for recomputed in (False, True):
+            torch.manual_seed(0)  # for what a library draws from the global stream
+            with attached_case(case, base, dropout=0.5) as model:
+                if recomputed:
+                    recompute_layers(model)
+                disturb(model)
+                model.before_step(0, case.steps)
+                loss = loss_on(model, *batch())
+                loss.backward()
+                gradients = {name: p.grad.clone() for name, p in model.trainable().items() if p.grad is not None}
+                found.append({**gradients, "": loss.detach(), "next": model.dropout.generator.get_state()})
+        plain, again = found
+        assert plain.keys() == again.keys()
+        assert [name for name, value in plain.items() if not torch.equal(value, again[name])] == []
+
+    def test_packs_as_declared(self, case: MethodCase) -> None:
+        """If the card says `packable`, two trials that share their passes compute what each computes alone, from the same parameters."""
+        if not case.kind.card.packable:
+            pytest.skip("the card does not say that it can be packed")
+        base, trials = resident(case.model), [PackedTrial(case, seed=1), PackedTrial(case, seed=2)]
+        apart = [alone(base, trial, PACKED_STEPS) for trial in trials]
+        packed, rows = together(base, trials, PACKED_STEPS, [trace.parameters for trace in apart])
+        assert rows == [4] * PACKED_STEPS, "the passes are not shared"
+        for mine, theirs in zip(packed, apart, strict=True):
+            mine.assert_like(theirs, PACKED)
 
     def test_leaves_the_base_alone(self, case: MethodCase) -> None:
         """After training, the base has the same bits, modules, hooks and flags as before."""

@@ -17,7 +17,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from search_spaces.errors import CapacityError, NotApplicableError
 from search_spaces.trial import ModelRef
 from trainers.adapters import export
-from trainers.adapters.attach import AdapterDropout, attached
+from trainers.adapters.adaptation import AdapterDropout
+from trainers.adapters.attach import attached
 from trainers.adapters.merging import merged_parameters
 from trainers.adapters.sites import Site
 from trainers.models import load, meta_model
