@@ -1,4 +1,4 @@
-"""The next sweep file after a selected point lay on the edge of the grid: the same sweep with its grid one step wider (F9)."""
+"""The next sweep file after a selected point lay on the edge of the grid: the same sweep, its grid or domain wider (F9)."""
 
 from __future__ import annotations
 
@@ -17,15 +17,22 @@ from search_spaces.domains import Value
 from search_spaces.errors import SpecError, StorageError, TrackingError
 from search_spaces.faults import faults_of
 from search_spaces.loading import dump_spec
-from search_spaces.sections import LARGEST_EXTENSION
-from search_spaces.spacing import End, step_beyond
+from search_spaces.search import LARGEST_EXTENSION
+from search_spaces.spacing import End, bound_beyond, step_beyond
 from search_spaces.spec import SweepSpec
 from search_spaces.strict_yaml import YamlFault, parse
+
+_NEXT = {
+    "grid": "run it to go on; what has run is not repeated",
+    "halving": "run it to go on; its points compete anew, so the select phase runs from the start",
+    "optuna": "run it to search the wider domain, whose points are other ones from the start",
+}
+"""Algorithm of the search, or halving -> what the new sweep file is for."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One new value of an axis, at one of its ends."""
+    """One new value of an axis, or bound of a continuous one, at one of its ends."""
 
     axis: str
     end: End
@@ -77,7 +84,8 @@ class Extension:
         file, found = self.file(out), []
         if self.steps:
             found.append(f"wrote {file}: {', '.join(map(str, self.steps))}, for all methods")
-            found.append(f"run it to go on; what has run is not repeated: fairsweep run {shlex.quote(str(file))}")
+            kind = "halving" if self.spec.halving else self.spec.search.algorithm
+            found.append(f"{_NEXT[kind]}: fairsweep run {shlex.quote(str(file))}")
         spent = f"this end was extended {LARGEST_EXTENSION} times already. Fix: `fairsweep run --accept-edge` marks the rows"
         found += [f"{edge}: {spent}" for edge in self.exhausted]
         return found or [f"no selected point of {self.spec.name} lies on an edge of its grid"]
@@ -110,7 +118,7 @@ def extend(reader: RunReader, sweep: RecordedSweep) -> Extension:
     counts = {axis: ends.model_dump() for axis, ends in sweep.plan.spec.search.extended.items()}
     edges = {(edge.axis, edge.end): edge for found in sweep.edges.values() for edge in found}
     exhausted = [edge for edge in edges.values() if counts.get(edge.axis, {}).get(edge.end, 0) >= LARGEST_EXTENSION]
-    steps = [Step(e.axis, e.end, step_beyond(e.axis, e.values, e.end)) for e in edges.values() if e not in exhausted]
+    steps = [Step(edge.axis, edge.end, _beyond(edge)) for edge in edges.values() if edge not in exhausted]
     for step in steps:
         ends = counts.setdefault(step.axis, {"low": 0, "high": 0})
         ends[step.end] += 1
@@ -119,14 +127,24 @@ def extend(reader: RunReader, sweep: RecordedSweep) -> Extension:
     return Extension(_checked(content, name), tuple(steps), tuple(exhausted))
 
 
-def widened(values: Sequence[Value], steps: Iterable[Step]) -> list[Value]:
-    """Return an axis's values with new ones at their ends, in the direction in which they were written."""
+def widened(values: Sequence[Value] | Mapping[str, Any], steps: Iterable[Step]) -> list[Value] | dict[str, Any]:
+    """Return an axis's values with new ones at their ends, in the direction in which they were written; or its domain, new bounds in it."""
+    if isinstance(values, Mapping):
+        kind, (low, high) = next(iter(values.items()))
+        ends = {"low": low, "high": high} | {step.end: step.value for step in steps}
+        return {kind: [ends["low"], ends["high"]]}
     found = list(values)
     numbers = [value for value in values if isinstance(value, int | float)]
     ascending = bool(numbers) and numbers[0] <= numbers[-1]
     for step in steps:
         found.insert(0 if (step.end == "low") == ascending else len(found), step.value)
     return found
+
+
+def _beyond(edge: Edge) -> float:
+    if edge.domain is not None:
+        return bound_beyond(edge.axis, edge.domain, edge.end)
+    return step_beyond(edge.axis, edge.values, edge.end)
 
 
 def _read(text: str, name: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Domains: what one axis of a grid may take. Each gives grid points and draws samples."""
+"""Domains: what one axis of a grid or a search may take. Each gives grid points, draws samples, and is written as in a sweep file."""
 
 from __future__ import annotations
 
@@ -36,6 +36,10 @@ class Choice:
     def __contains__(self, value: object) -> bool:
         return value in self.values
 
+    def written(self) -> list[Value]:
+        """Return the values as a sweep file lists them."""
+        return list(self.values)
+
 
 @dataclass(frozen=True)
 class Uniform:
@@ -54,6 +58,14 @@ class Uniform:
     def sample(self, generator: Random) -> float:
         """Draw one value, uniformly."""
         return generator.uniform(self.low, self.high)
+
+    def share(self, value: float) -> float:
+        """Return where a value lies between the bounds on the domain's own scale: 0 at the lower one, 1 at the upper one."""
+        return (value - self.low) / (self.high - self.low)
+
+    def written(self) -> dict[str, list[float]]:
+        """Return the domain as a sweep file writes it."""
+        return {"uniform": [self.low, self.high]}
 
     def __contains__(self, value: object) -> bool:
         return _is_number(value) and self.low <= value <= self.high  # type: ignore[operator]
@@ -78,6 +90,14 @@ class LogUniform:
     def sample(self, generator: Random) -> float:
         """Draw one value, uniformly in its logarithm."""
         return self._at(generator.random())
+
+    def share(self, value: float) -> float:
+        """Return where a value lies between the bounds on the domain's own scale: 0 at the lower one, 1 at the upper one."""
+        return math.log(value / self.low) / math.log(self.high / self.low)
+
+    def written(self) -> dict[str, list[float]]:
+        """Return the domain as a sweep file writes it."""
+        return {"log_uniform": [self.low, self.high]}
 
     def __contains__(self, value: object) -> bool:
         return _is_number(value) and self.low <= value <= self.high  # type: ignore[operator]
@@ -110,13 +130,23 @@ class IntUniform:
         """Draw one integer, all equally likely."""
         return generator.randint(self.low, self.high)
 
+    def share(self, value: float) -> float:
+        """Return where a value lies between the bounds on the domain's own scale: 0 at the lower one, 1 at the upper one."""
+        return (value - self.low) / (self.high - self.low)
+
+    def written(self) -> dict[str, list[float]]:
+        """Return the domain as a sweep file writes it."""
+        return {"int_uniform": [self.low, self.high]}
+
     def __contains__(self, value: object) -> bool:
         return _is_integer(value) and self.low <= value <= self.high  # type: ignore[operator]
 
 
-Domain = Choice | Uniform | LogUniform | IntUniform
+Range = Uniform | LogUniform | IntUniform
+"""A continuous domain; that of integers counts as one."""
+Domain = Choice | Range
 
-_RANGES: dict[str, type[Uniform | LogUniform | IntUniform]] = {
+_RANGES: dict[str, type[Range]] = {
     "uniform": Uniform,
     "log_uniform": LogUniform,
     "int_uniform": IntUniform,

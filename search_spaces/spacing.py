@@ -1,4 +1,4 @@
-"""The spacing of an axis of numbers, and the value that continues it."""
+"""The spacing of an axis of numbers and the value that continues it; the bound that widens a continuous one."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import statistics
 from collections.abc import Sequence
 from typing import Literal
 
+from search_spaces.domains import IntUniform, LogUniform, Range
 from search_spaces.grid import is_value, is_whole, limits
 
 End = Literal["low", "high"]
 DIGITS = 4
 """Significant digits of a new value."""
+WIDENING = 0.25
+"""Share of its width by which a continuous domain is widened at one end."""
 
 
 def step_beyond(axis: str, values: Sequence[float], end: End) -> float:
@@ -40,6 +43,29 @@ def step_beyond(axis: str, values: Sequence[float], end: End) -> float:
         return value
     bound = _rounded(limit, is_whole(axis)) if math.isfinite(limit) else limit
     return bound if is_value(axis, bound) else _rounded((last + limit) / 2, is_whole(axis))
+
+
+def bound_beyond(axis: str, domain: Range, end: End) -> float:
+    """Return the bound that widens a continuous domain at one of its ends by `WIDENING` of its width, on its own scale.
+
+    Where that leads out of what the axis can take, the new bound is the axis's limit, or half-way to one that is no value itself.
+
+    Args:
+        axis: its name.
+        domain: whose bound there is not the axis's limit.
+        end: where it is widened.
+    """
+    whole = is_whole(axis) or isinstance(domain, IntUniform)
+    last, limit = (domain.high, limits(axis)[1]) if end == "high" else (domain.low, limits(axis)[0])
+    if isinstance(domain, LogUniform):
+        factor = (domain.high / domain.low) ** WIDENING
+        value = _rounded(last * factor if end == "high" else last / factor, whole)
+    else:
+        step = max((domain.high - domain.low) * WIDENING, 1 if whole else 0)
+        value = _rounded(last + step if end == "high" else last - step, whole)
+    if is_value(axis, value):
+        return value
+    return _rounded(limit, whole) if is_value(axis, _rounded(limit, whole)) else _rounded((last + limit) / 2, whole)
 
 
 def _period(values: Sequence[float]) -> int:

@@ -9,14 +9,21 @@ from typing import Any
 from orchestrator.appendix.blocks import Block, Items, Paragraph, Section, Table
 from orchestrator.appendix.source import Source
 from orchestrator.appendix.words import mapping, percent, point, word
-from orchestrator.fairness.edges import LEAST_VALUES, ordered_values
+from orchestrator.fairness.edges import EDGE_SHARE, LEAST_VALUES, ordered_values
 from orchestrator.leaderboard.analysis import Grid
+from orchestrator.plan_document import PlanDocument
 from orchestrator.selection import TIE_RULE
+from search_spaces.domains import Domain, Range
+from search_spaces.search import ADAPTIVE
 
 _FIXED = ("learning_rate", "head_learning_rate", "scale")
 """Settings of training that the grid gives."""
 _SELECT = (
     "Select: every row is trained at each of the {points} grid points on the select seeds ({seeds}), and scored on the selection split, "
+    "which is carved from the training data."
+)
+_STUDY = (
+    "Select: every row is trained at {points} points of its own study on the select seeds ({seeds}), and scored on the selection split, "
     "which is carved from the training data."
 )
 _REPORT = (
@@ -34,9 +41,9 @@ def procedure(source: Source) -> Section:
     seeds, search = mapping(settings.get("seeds")), mapping(settings.get("search"))
     select, report = (word(seeds.get(phase)) for phase in ("select", "report"))
     texts = [
-        _SELECT.format(points=len(source.sweep.plan.points), seeds=select),
+        _select(source.sweep.plan, select),
         _REPORT.format(seeds=report),
-        f"Search: {search.get('algorithm', 'grid')}, the same points for every method.",
+        _searched(source.sweep.plan),
         f"Choice of a point, per row and task: {TIE_RULE}. A point with a failed seed comes after every complete one.",
         _checkpoint(mapping(mapping(settings.get("training")).get("checkpoint"))),
         _FAILED,
@@ -52,9 +59,10 @@ def grid(source: Source) -> Section:
     for values in plan.points:
         for axis, value in values.items():
             axes.setdefault(axis, {})[word(value)] = None
-    blocks: list[Block] = [
-        Table("One grid for every method", ["axis", "values"], [[axis, ", ".join(found)] for axis, found in axes.items()])
-    ]
+    if plan.search is not None:
+        axes = {axis: dict.fromkeys([_domain(domain)]) for axis, domain in plan.search.axes.items()}
+    title = "One grid for every method" if plan.search is None else "One domain for every method"
+    blocks: list[Block] = [Table(title, ["axis", "values"], [[axis, ", ".join(found)] for axis, found in axes.items()])]
     training = {key: value for key, value in mapping(source.settings.get("training")).items() if key not in _FIXED and key not in axes}
     shown = {**training, "targets": source.settings.get("targets"), "also_train": source.settings.get("also_train")}
     blocks.append(
@@ -83,9 +91,12 @@ def methods(source: Source) -> Section:
 
 def selected(source: Source) -> Section:
     """Every selected point, and where it lay in the grid."""
-    rows = [_selected(found) for found in source.board.analysis.grids]
+    domain = source.sweep.plan.search.axes if source.sweep.plan.search else {}
+    rows = [_selected(found, domain) for found in source.board.analysis.grids]
     header = ["row", "model", "task", "selected", "position on each ordered axis", "selection %", "median of the grid %", "failed points"]
     note = "Positions count the values of an axis of three or more from its smallest; a position at an end is an edge."
+    if any(isinstance(found, Range) for found in domain.values()):
+        note += f" Those on a continuous axis are shares of its domain, on its own scale; within {EDGE_SHARE:.0%} of a bound is an edge."
     table = Table("Where the selected points lay", header, rows, frozenset({5, 6, 7}))
     return Section("Selected points", [Paragraph(note), table] if rows else [])
 
@@ -138,26 +149,52 @@ def _method(label: str, content: Mapping[str, Any], source: Source) -> list[str]
     return [*names, ", ".join(sizes), point(settings), ", ".join(unread) or "-"]
 
 
-def _selected(found: Grid) -> list[str]:
+def _select(plan: PlanDocument, seeds: str) -> str:
+    if plan.search is None:
+        return _SELECT.format(points=len(plan.points), seeds=seeds)
+    return _STUDY.format(points=plan.search.trials, seeds=seeds)
+
+
+def _searched(plan: PlanDocument) -> str:
+    if (search := plan.search) is None:
+        return "Search: grid, the same points for every method."
+    start = f"Search: optuna {search.version}, sampler {search.sampler}, seed {search.seed}, one study per row and task"
+    if search.sampler not in ADAPTIVE:
+        return f"{start}; all points are known from the start, the same for every method."
+    batches = f"the first {search.startup} points are the same for every method, then {search.batch} are asked for at a time"
+    return f"{start}; {batches}, and the study is told their scores together, in the order of the points."
+
+
+def _domain(domain: Domain) -> str:
+    if isinstance(domain, Range):
+        (kind, bounds), *_ = domain.written().items()
+        return f"{kind.replace('_', ' ')} in {bounds[0]:g} to {bounds[1]:g}"
+    return ", ".join(word(value) for value in domain.values)
+
+
+def _selected(found: Grid, domain: Mapping[str, Domain]) -> list[str]:
     scores = [entry.score for entry in found.points if entry.score is not None]
     chosen = next((entry.score for entry in found.points if entry.point == found.selected), None)
-    failed = sum(any(status != "finished" for status in entry.statuses) for entry in found.points)
+    failed = sum(any(status not in ("finished", "pruned") for status in entry.statuses) for entry in found.points)
     return [
         found.row,
         found.model,
         found.task,
         point(found.selected),
-        "; ".join(_positions(found)) or "-",
+        "; ".join(_positions(found, domain)) or "-",
         percent(chosen),
         percent(statistics.median(scores) if scores else None),
         f"{failed} of {len(found.points)}",
     ]
 
 
-def _positions(found: Grid) -> Iterator[str]:
+def _positions(found: Grid, domain: Mapping[str, Domain]) -> Iterator[str]:
     for axis, values in found.axes.items():
+        chosen, drawn = (found.selected or {}).get(axis), domain.get(axis)
+        if isinstance(drawn, Range) and isinstance(chosen, int | float):
+            yield f"{axis} at {drawn.share(chosen):.0%}{' (EDGE)' if axis in found.edges else ''}"
+            continue
         numbers = ordered_values([{axis: value} for value in values], axis)
-        value = (found.selected or {}).get(axis)
-        if len(numbers) >= LEAST_VALUES and value in numbers:
-            place = numbers.index(value) + 1
+        if len(numbers) >= LEAST_VALUES and chosen in numbers:
+            place = numbers.index(chosen) + 1
             yield f"{axis} {place} of {len(numbers)}{' (EDGE)' if axis in found.edges else ''}"

@@ -27,7 +27,7 @@ def same_grid(entries: Sequence[Entry]) -> Rule:
         return "; ".join(f"{verb} {_written(some, varied)}" for verb, some in parts if some)
 
     deviations = disagreements("grid", grids, differ)
-    deviations += [fault for entry in entries if entry.selects or entry.reports for fault in _unresolved(entry)]
+    deviations += [fault for entry in entries if entry.selects or entry.reports for fault in unresolved(entry)]
     for entry in entries:
         if entry.reports and hyperparameters(entry.trial.training) not in grids.get(by_row(entry), ()):
             deviations.append(f"{entry.row} on {entry.scope}: reported at a point that was not in its grid: {entry.trial.point}")
@@ -117,7 +117,7 @@ def _written(points: Iterable[Values], varied: Sequence[int]) -> str:
     return listed(", ".join(f"{HYPERPARAMETERS[i]}={point[i]}" for i in varied) for point in points)
 
 
-def _unresolved(entry: Entry) -> Iterable[str]:
+def unresolved(entry: Entry) -> Iterable[str]:
     """Yield the axes whose value in the point is not the one that was trained with."""
     for axis, value in entry.trial.point.items():
         used = getattr(entry.trial.training, axis, None)

@@ -60,7 +60,11 @@ class AcrossTasks(Frozen):
 
 
 class ExpectedBest(Frozen):
-    """The score that is to be expected of the best of n grid points, drawn without replacement (order statistics)."""
+    """What a tuning budget of n points buys.
+
+    On a grid, and where a search draws its points independently, the score that is to be expected of the best of n points drawn without
+    replacement (order statistics); where each point of a search depends on the ones before, the best of the first n.
+    """
 
     model: str
     task: str
@@ -68,12 +72,16 @@ class ExpectedBest(Frozen):
     scores: tuple[float, ...]
     """Selection scores for n = 1, 2, ...; a failed point scores as the untuned model."""
     untuned: float | None = None
+    in_order: bool = False
+    """Whether it is the best of the first n points, in the order in which a search asked for them."""
 
 
 class GridPoint(Frozen):
     """One point of the grid of a row on a task."""
 
     point: dict[str, Scalar | None]
+    cell: dict[str, Scalar | None] | None = None
+    """Where it stands among the values of the axes, if a search drew it: of a continuous axis the middle of its part of the domain."""
     score: float | None
     """Mean selection score over the select seeds; None where a seed is missing or failed."""
     loss: float | None = None
@@ -81,6 +89,11 @@ class GridPoint(Frozen):
     """One per select seed."""
     runs: tuple[str, ...] = ()
     """MLflow run ids."""
+
+    @property
+    def place(self) -> dict[str, Scalar | None]:
+        """Where it stands among the values of the axes."""
+        return self.point if self.cell is None else self.cell
 
 
 class Grid(Frozen):
@@ -90,7 +103,7 @@ class Grid(Frozen):
     task: str
     row: str
     axes: dict[str, tuple[Scalar | None, ...]]
-    """Axes that vary, with their values in order."""
+    """Axes that vary, with their values in order; of a continuous axis the middles of the equal parts that its domain is shown in."""
     points: tuple[GridPoint, ...]
     selected: dict[str, Scalar | None] | None
     edges: tuple[str, ...] = ()

@@ -18,6 +18,7 @@ from orchestrator.leaderboard.views.learning import learning_of
 from orchestrator.leaderboard.views.ranks import across_tasks
 from orchestrator.leaderboard.views.tuning import expected_bests, sensitivities, undecided
 from orchestrator.recorded import RecordedSweep
+from search_spaces.search import ADAPTIVE
 
 NO_EVIDENCE = "no intervals, ties or training curves: the predictions were not read"
 
@@ -46,7 +47,7 @@ def findings_of(
     analysis = Analysis(
         families=families,
         across_tasks=across,
-        expected_best=expected_bests(grids, untuned),
+        expected_best=expected_bests(grids, untuned, sweep.plan.search is not None and sweep.plan.search.sampler in ADAPTIVE),
         grids=grids,
         sensitivities=sensitivities(grids, untuned),
         fronts=fronts_of(found),

@@ -14,6 +14,7 @@ from mlflow import MlflowClient
 from orchestrator.cli import cli
 from orchestrator.sweep.runner import sweep_documents
 from orchestrator.tracking.delivery import Tracker
+from search_spaces.domains import LogUniform
 from search_spaces.loading import load_spec
 from search_spaces.trial import Trial
 from tests.orchestrator.leaderboard.conftest import Sweep, one_task
@@ -42,7 +43,7 @@ def deliver(uri: str, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.
         sweep, store = Sweep(text.replace("NAME", name), score), OutcomeStore(tmp_path / name)
         tracker = Tracker(uri, name, sweep.plan.digest, client)
         tracker.deliver_sweep(sweep_documents(sweep.plan), "stopped", now=1.0)
-        for trial in sweep.plan.trials[:most]:
+        for trial in [trial for trial in sweep.trials if trial.phase == "select"][:most]:
             store.commit(trial, sweep.outcomes[trial.id], store.staging(trial.id, "a"))
             tracker.deliver(store, trial.id)
         return name
@@ -74,6 +75,19 @@ def load_spec_text(text: str) -> Any:
     file = Path("plain.yaml")
     file.write_text(text.replace("NAME", "plain"))
     return load_spec(file)
+
+
+def test_the_domain_of_a_search_is_widened_by_a_quarter_of_its_width(deliver: Deliver, extend: Any) -> None:
+    domain = "grid: {learning_rate: {log_uniform: [1.0e-5, 1.0e-1]}, dropout: {uniform: [0.0, 0.2]}}"
+    text = SWEEP.replace("grid: {learning_rate: [1.0e-3, 1.0e-2, 1.0e-1]}", f"{domain}\nsearch: {{algorithm: optuna, trials: 34}}")
+    done = extend(deliver("searched", lambda trial: float(trial.point.get("learning_rate") or 0), text=text))
+    assert done.exit_code == 0, done.output
+    assert "learning_rate=1 at the high end" in done.stdout and "whose points are other ones from the start" in done.stdout.replace(
+        "\n", " "
+    )
+    spec = written("searched-extended.yaml")
+    assert spec.grid["learning_rate"] == LogUniform(1e-5, 1.0)
+    assert spec.search.extended["learning_rate"].model_dump() == {"low": 0, "high": 1} and spec.search.trials == 34
 
 
 def test_what_has_run_is_part_of_the_extended_sweep(deliver: Deliver, extend: Any) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from search_spaces.domains import IntUniform, LogUniform, Range, Uniform
 from search_spaces.grid import is_value, limits
-from search_spaces.spacing import step_beyond
+from search_spaces.spacing import bound_beyond, step_beyond
 
 
 @pytest.mark.parametrize(
@@ -40,3 +41,21 @@ def test_limits_are_those_of_the_sweep_file() -> None:
     assert limits("dropout") == (0, 1)
     assert limits("steps")[0] == 1
     assert limits("clip") == (0, float("inf"))
+
+
+@pytest.mark.parametrize(
+    ("axis", "domain", "low", "high"),
+    [
+        ("learning_rate", LogUniform(1e-5, 1e-1), 1e-6, 1.0),
+        ("learning_rate", Uniform(0.1, 0.5), 0.05, 0.6),
+        ("weight_decay", Uniform(0.02, 0.2), 0.0, 0.245),
+        ("dropout", Uniform(0.1, 0.9), 0.0, 0.95),
+        ("batch_size", IntUniform(4, 16), 1, 19),
+        ("batch_size", IntUniform(3, 4), 2, 5),
+    ],
+)
+def test_a_domain_is_widened_by_a_quarter_on_its_own_scale_within_what_the_axis_takes(
+    axis: str, domain: Range, low: float, high: float
+) -> None:
+    assert bound_beyond(axis, domain, "low") == pytest.approx(low)
+    assert bound_beyond(axis, domain, "high") == pytest.approx(high)

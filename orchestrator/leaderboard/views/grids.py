@@ -9,8 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from orchestrator.cells import Cell, row_name
 from orchestrator.fairness.edges import ordered_values
 from orchestrator.leaderboard.analysis import Grid, GridPoint
+from orchestrator.leaderboard.views.parts import axes_shown, cell_shown
 from orchestrator.recorded import PlannedTrial, RecordedSweep
 from orchestrator.tracking.records import RunRecord
+from search_spaces.domains import Domain
 from search_spaces.trial import Scalar
 
 Point = Mapping[str, Scalar | None]
@@ -19,7 +21,7 @@ Point = Mapping[str, Scalar | None]
 def grids_of(sweep: RecordedSweep) -> tuple[Grid, ...]:
     """Return the grid of every cell that is tuned, in the order of the plan."""
     cells: dict[Cell, list[PlannedTrial]] = {}
-    for planned in sweep.plan.select:
+    for planned in sweep.select:
         cells.setdefault(planned.cell, []).append(planned)
     return tuple(_grid(sweep, cell, trials) for cell, trials in cells.items())
 
@@ -51,7 +53,8 @@ def filled_scores(grid: Grid, untuned: float | None) -> list[float] | None:
 
 def _grid(sweep: RecordedSweep, cell: Cell, trials: Sequence[PlannedTrial]) -> Grid:
     selection = sweep.selections.get(cell)
-    axes = _axes([planned.point for planned in trials])
+    domain = sweep.plan.search.axes if sweep.plan.search else {}
+    axes = _axes([planned.point for planned in trials]) if not domain else axes_shown(domain)
     by_point: dict[tuple[tuple[str, Scalar | None], ...], list[PlannedTrial]] = {}
     for planned in trials:
         by_point.setdefault(tuple(sorted(planned.point.items())), []).append(planned)
@@ -60,17 +63,18 @@ def _grid(sweep: RecordedSweep, cell: Cell, trials: Sequence[PlannedTrial]) -> G
         task=cell.task,
         row=row_name(cell.label, cell.config),
         axes=axes,
-        points=tuple(_grid_point(sweep, found) for found in by_point.values()),
+        points=tuple(_grid_point(sweep, found, domain) for found in by_point.values()),
         selected=dict(selection.point) if selection else None,
         edges=tuple(dict.fromkeys(edge.axis for edge in sweep.edges.get(cell, ()))),
     )
 
 
-def _grid_point(sweep: RecordedSweep, trials: Sequence[PlannedTrial]) -> GridPoint:
+def _grid_point(sweep: RecordedSweep, trials: Sequence[PlannedTrial], domain: Mapping[str, Domain]) -> GridPoint:
     records = [sweep.trials[planned.id][1] if planned.id in sweep.trials else None for planned in trials]
     main = sweep.plan.main_metrics[trials[0].task]
     return GridPoint(
         point=dict(trials[0].point),
+        cell=cell_shown(trials[0].point, domain) if domain else None,
         score=_mean(_score(record, main) for record in records),
         loss=_mean(_score(record, "loss") for record in records),
         statuses=tuple(record.outcome.status if record else "missing" for record in records),

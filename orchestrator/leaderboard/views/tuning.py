@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 
 from orchestrator.leaderboard.analysis import ExpectedBest, Grid, Sensitivity
 from orchestrator.leaderboard.statistics.search import expected_best, main_effects
@@ -13,8 +14,14 @@ Untuned = Mapping[tuple[str, str], float]
 """Model and task -> what the untuned model scores on the selection split."""
 
 
-def expected_bests(grids: Sequence[Grid], untuned: Untuned) -> tuple[ExpectedBest, ...]:
-    """Return the tuning-budget curve of every row whose grid has run, those of one task for the same numbers of points."""
+def expected_bests(grids: Sequence[Grid], untuned: Untuned, in_order: bool = False) -> tuple[ExpectedBest, ...]:
+    """Return the tuning-budget curve of every row whose grid has run, those of one task for the same numbers of points.
+
+    Args:
+        grids: their points in the order in which they were asked for.
+        untuned: what a failed point scores.
+        in_order: whether each point depended on the ones before, so that no other order could have been.
+    """
     found = []
     for model, task in _scopes(grids):
         base = untuned.get((model, task))
@@ -22,8 +29,9 @@ def expected_bests(grids: Sequence[Grid], untuned: Untuned) -> tuple[ExpectedBes
         shortest = min((len(scores) for scores in rows.values() if scores), default=0)
         for row, scores in rows.items():
             if scores:
-                curve = tuple(expected_best(scores)[:shortest])
-                found.append(ExpectedBest(model=model, task=task, row=row, scores=curve, untuned=base))
+                best = accumulate(scores, max) if in_order else expected_best(scores)
+                curve = tuple(best)[:shortest]
+                found.append(ExpectedBest(model=model, task=task, row=row, scores=curve, untuned=base, in_order=in_order))
     return tuple(found)
 
 
@@ -33,7 +41,7 @@ def sensitivities(grids: Sequence[Grid], untuned: Untuned) -> tuple[Sensitivity,
     for grid in grids:
         scores = filled_scores(grid, untuned.get((grid.model, grid.task)))
         if scores and grid.axes:
-            points = [{axis: point.point.get(axis) for axis in grid.axes} for point in grid.points]
+            points = [{axis: point.place.get(axis) for axis in grid.axes} for point in grid.points]
             shares = main_effects(points, scores)
             spread = statistics.pstdev(scores)
             found.append(Sensitivity(model=grid.model, task=grid.task, row=grid.row, shares=dict(shares), spread=spread))

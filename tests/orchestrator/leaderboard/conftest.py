@@ -162,9 +162,13 @@ class Sweep:
 
     def __init__(self, text: str, score: Score) -> None:
         self.plan: Plan = make_plan(SweepSpec.model_validate(yaml.safe_load(text)), MadeUpCatalog())
-        select = {trial.id: observed(trial, score(trial)) for trial in self.plan.trials}
+        select: dict[str, Outcome] = {}
+        # One exploration is told of the Outcomes as they come.
+        exploration = self.plan.exploration
+        while new := [trial for trial in exploration.due(select) if trial.id not in select]:
+            select |= {trial.id: observed(trial, score(trial)) for trial in new}
         points = {cell: selection.point for cell, selection in self.plan.select(select).items()}
-        self.trials = (*self.plan.trials, *self.plan.base_trials, *self.plan.report_trials(points))
+        self.trials = (*exploration.due(select), *self.plan.base_trials, *self.plan.report_trials(points))
         self.outcomes = {trial.id: observed(trial, score(trial)) for trial in self.trials}
 
     def find(self, phase: str, label: str, task: str = "reading", **point: Any) -> list[Trial]:

@@ -13,6 +13,7 @@ from orchestrator.fairness import Conduct, Entry, Rule, certify
 from orchestrator.fairness.edges import edges_of
 from orchestrator.plan import Plan
 from orchestrator.selection import Result, select_point
+from search_spaces.domains import Choice, Domain, LogUniform, Uniform
 from trainers.results import Status
 
 RATES = (1e-4, 1e-3, 1e-2)
@@ -45,6 +46,32 @@ def result(point: Point, score: float | Status, loss: float = 1.0) -> Result:
 )
 def test_an_edge_is_an_end_that_no_inner_value_equals(scores: tuple[float | Status, ...], edge: list[str]) -> None:
     assert found(dict(zip(RATES, scores, strict=True))) == edge
+
+
+@pytest.mark.parametrize(
+    ("domain", "values", "ends"),
+    [
+        (LogUniform(1e-6, 1e-1), {2e-6: 0.1, 1e-3: 0.9, 9e-2: 0.2}, []),
+        (LogUniform(1e-6, 1e-1), {2e-6: 0.1, 6e-2: 0.9}, ["high"]),
+        (LogUniform(1e-6, 1e-1), {1.5e-6: 0.9, 5e-2: 0.1}, ["low"]),
+        (Uniform(1e-6, 1e-1), {4e-3: 0.9, 5e-2: 0.1}, ["low"]),
+        (LogUniform(1e-6, 1e-1), {4e-3: 0.9, 5e-2: 0.1}, []),
+        (LogUniform(1e-6, 1e-1), {6e-2: 0.9, 1e-3: 0.9}, []),
+        (Choice((1e-4, 1e-3, 1e-2)), {1e-4: 0.1, 1e-2: 0.9}, ["high"]),
+        (Choice((1e-4, 1e-2)), {1e-4: 0.1, 1e-2: 0.9}, []),
+    ],
+)
+def test_a_point_of_a_search_is_on_the_edge_within_a_twentieth_of_the_domain_on_its_own_scale(
+    domain: Domain, values: dict[float, float], ends: list[str]
+) -> None:
+    results = [result({"learning_rate": value}, score) for value, score in values.items()]
+    edges = edges_of(select_point(results), [r.point for r in results], READS, {"learning_rate": domain})
+    assert [edge.end for edge in edges] == ends
+
+
+def test_a_bound_that_an_axis_cannot_go_beyond_is_no_edge_of_a_domain() -> None:
+    results = [result({"dropout": value}, score) for value, score in {0.001: 0.9, 0.3: 0.1}.items()]
+    assert edges_of(select_point(results), [r.point for r in results], READS, {"dropout": Uniform(0.0, 0.5)}) == ()
 
 
 def test_a_lower_loss_at_the_end_is_no_tie() -> None:

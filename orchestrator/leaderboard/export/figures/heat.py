@@ -59,9 +59,9 @@ def matrix_of(grid: Grid) -> Matrix:
 
 
 def _cell(grid: Grid, where: dict[str, Value]) -> Cell:
-    points = [point for point in grid.points if _at(point.point, where)]
+    points = [point for point in grid.points if _at(point.place, where)]
     scores = [point.score for point in points if point.score is not None]
-    selected = grid.selected is not None and _at(grid.selected, where)
+    selected = any(point.point == grid.selected for point in points)
     return Cell(max(scores, default=None), selected, "" if scores else _status(points))
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_DRAWN = "Expected best selection score of n points, drawn without replacement"
+_ORDERED = "Best selection score of the first n points, in the order in which the search asked for them"
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (5, 1.5, 1.5, 1.5)))
 """Of the sizes of one method; they repeat."""
 
@@ -25,7 +27,7 @@ def tuning(board: Board, model: str, slug: str) -> Iterator[Drawing]:
     """Yield the curves of one base model by task; none where the grid has one point."""
     curves = [curve for curve in board.analysis.expected_best if curve.model == model and len(curve.scores) > 1]
     if curves:
-        caption = f"Expected best selection score of n grid points, drawn without replacement, {model}. "
+        caption = f"{_ORDERED if curves[0].in_order else _DRAWN}, {model}. "
         caption += "A failed point counts as the untuned model."
         yield Drawing(f"tuning-{slug}", caption, lambda: _draw(board, model, curves))
 
@@ -45,7 +47,7 @@ def _draw(board: Board, model: str, curves: Sequence[ExpectedBest]) -> Figure:
             _line(axes, styles, label, curve, number)
         _untuned(axes, found)
         axes.set_title(drawable(f"{task} {board.tasks.get(task, '')} %, selection", 60), loc="left")
-        axes.set_xlabel("grid points tried")
+        axes.set_xlabel("points tried")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     legend(figure, grid)
     return figure

@@ -15,11 +15,11 @@ function gridsSection(board) {
   const domain = gridDomain(all);
   return [
     controls(place.controls, methods.length > 1 ? bound("method", "method", options, method, "grids") : null),
-    figure(gridCaption(place, domain), gridPanels(shown, domain)),
+    figure(gridCaption(place, domain, searchedIn(all)), gridPanels(shown, domain)),
   ];
 }
 
-function gridCaption(place, [low, high]) {
+function gridCaption(place, [low, high], searched) {
   const key = drawn("svg", { class: "heat-key", viewBox: "0 0 100 10", preserveAspectRatio: "none", "aria-hidden": "true" });
   for (let n = 0; n < 50; n += 1) key.append(drawn("rect", { x: 2 * n, y: 0, width: 2.2, height: 10, fill: heat(n / 49) }));
   const marks = [
@@ -33,8 +33,13 @@ function gridCaption(place, [low, high]) {
     element("span", { class: "nobreak" }, low.toFixed(1), " ", key, " ", high.toFixed(1)),
     ". ",
     marks,
+    searched ? "A continuous axis is shown in equal parts, each with its best point. " : "",
     "All panels share the scale.",
   ];
+}
+
+function searchedIn(grids) {
+  return grids.some((grid) => grid.points.some((point) => point.cell));
 }
 
 function axesOf(grid) {
@@ -70,7 +75,7 @@ function linesPanel(grids, place, domain) {
     30,
   );
   const values = grids.flatMap((grid, line) =>
-    grid.points.map((point) => heatCell(grid, point, domain, { x: axis ? setting(point.point[axis]) : "the only point", y: names[line] })),
+    bestOf(grid, grid.points).map((point) => heatCell(grid, point, domain, { x: axis ? setting(placeOf(point)[axis]) : "the only point", y: names[line] })),
   );
   const sizes = { x: axis ? grids[0].axes[axis].map(setting) : ["the only point"], y: names };
   const height = 26 * grids.length + 60;
@@ -82,8 +87,8 @@ function planePanels(grid, domain) {
   const [across, down, ...further] = axesOf(grid).sort((a, b) => grid.axes[b].length - grid.axes[a].length);
   const height = 30 * grid.axes[down].length + 56;
   return slices(grid, further).map((slice) => {
-    const points = grid.points.filter((point) => further.every((axis) => same(point.point[axis], slice[axis])));
-    const values = points.map((point) => heatCell(grid, point, domain, { x: setting(point.point[across]), y: setting(point.point[down]) }));
+    const points = bestOf(grid, grid.points).filter((point) => further.every((axis) => same(placeOf(point)[axis], slice[axis])));
+    const values = points.map((point) => heatCell(grid, point, domain, { x: setting(placeOf(point)[across]), y: setting(placeOf(point)[down]) }));
     const axes = { x: grid.axes[across].map(setting), y: grid.axes[down].map(setting), xTitle: shortened(across), yTitle: shortened(down) };
     const specify = (width) => heatSpec(values, { ...axes, width, height });
     const title = [glyph(grid.of.method), rowName(grid.of, 24), further.length ? element("small", {}, ` ${settings(slice)}`) : null];
@@ -98,6 +103,18 @@ function planePanels(grid, domain) {
       "grid",
     );
   });
+}
+
+/** Where a point stands among the values of the axes: a search draws points between them. */
+function placeOf(point) {
+  return point.cell ?? point.point;
+}
+
+/** Return one point for each place: the selected one, else the best. */
+function bestOf(grid, points) {
+  const worth = (point) => (same(point.point, grid.selected) ? Infinity : isNumber(point.score) ? point.score : -Infinity);
+  const places = groupedBy(points, (point) => JSON.stringify(placeOf(point)));
+  return Object.values(places).map((some) => some.reduce((best, point) => (worth(point) > worth(best) ? point : best)));
 }
 
 /** Return every combination of values of the further axes. */

@@ -1,4 +1,7 @@
-// What a budget of grid points buys: the expected best of n.
+// What a budget of points buys: the expected best of n, or the best of the first n of a search.
+
+const DRAWN = "Selection score to be expected of the best of n points drawn without replacement";
+const ASKED = "Best selection score of the first n points, in the order in which the search asked for them";
 
 function tuningSection(board) {
   const entries = board.part("expected_best").filter((entry) => entry.scores.length > 1);
@@ -10,13 +13,13 @@ function tuningSection(board) {
   const base = found.find((entry) => isNumber(entry.untuned))?.untuned;
   const specify = (width) => tuningSpec(shown, base, width);
   const caption = [
-    `Selection score to be expected of the best of n grid points drawn without replacement, for ${place.words}; a failed point scores `,
+    `${entries.some((entry) => entry.in_order) ? ASKED : DRAWN}, for ${place.words}; a failed point scores `,
     `as the untuned model. Methods are to be compared at equal n.${baseWords([{ base, values: tuningValues(shown) }])}`,
   ];
   return [
     controls(place.controls, rowsChoice("tuning")),
     legend("tuning", distinct(shown.map((entry) => entry.of.method))),
-    figure(caption, panel(null, chart("tuning", `Expected best of n grid points, ${place.words}`, specify, 320), "full")),
+    figure(caption, panel(null, chart("tuning", `Best of n points, ${place.words}`, specify, 320), "full")),
   ];
 }
 
@@ -42,7 +45,7 @@ function tuningValues(entries) {
       y: 100 * score,
       tip: [
         ["points tried", String(n + 1)],
-        ["expected best", `${percent(score)} %`],
+        [entry.in_order ? "best so far" : "expected best", `${percent(score)} %`],
       ],
     })),
   );
@@ -54,8 +57,9 @@ function tuningSpec(entries, base, width) {
   const every = Math.ceil(most / 12);
   const ticks = Array.from({ length: most }, (_, n) => n + 1).filter((n) => n === 1 || n % every === 0);
   const axis = { values: ticks, format: "d", grid: false };
-  const x = { title: "grid points tried, n", axis, scale: { domain: [1, most], nice: false, padding: 6 } };
-  return curves(values, { width, x, y: "expected best selection score, %", base });
+  const x = { title: "points tried, n", axis, scale: { domain: [1, most], nice: false, padding: 6 } };
+  const y = `${entries.some((entry) => entry.in_order) ? "best" : "expected best"} selection score, %`;
+  return curves(values, { width, x, y, base });
 }
 
 /** Return curves with marks of the rows' own colour and shape. `values`: {id, x, y, title, tip, colour, shape, opacity}. */
