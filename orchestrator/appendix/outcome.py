@@ -27,7 +27,7 @@ def cost(source: Source) -> Section:
 
 def failures(source: Source) -> Section:
     """Every trial that did not finish, with its error, and what has not run."""
-    failed = [(trial, record) for trial, record in source.sweep.trials.values() if record.status != "finished"]
+    failed = [(trial, record) for trial, record in source.sweep.trials.values() if record.status not in ("finished", "pruned")]
     missing = source.board.certificate.missing
     if not failed and not missing:
         return Section("Failures", [Paragraph("Every planned trial ran and finished.")])

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from orchestrator.fairness.conduct import Conduct
 from orchestrator.fairness.entry import Entry
+from orchestrator.fairness.halving import halving_deviations, halving_facts
 from orchestrator.fairness.rule import Rule, by_row, disagreements, grouped, listed, pooled, verdict
 
-DATA_FACTS = ("digest", "train", "selection", "test", "seed", "max_length", "max_new_tokens")
+DATA_FACTS = ("digest", "train", "selection", "test", "seed", "max_length", "max_new_tokens", "batches")
 BUDGET_FACTS = ("epochs", "steps", "batch_size", "evaluations")
 USAGE_FACTS = ("steps", "examples", "text_tokens", "evaluations")
+UNHALVED = Conduct()
 
 
 def same_data(entries: Sequence[Entry]) -> Rule:
@@ -27,8 +30,11 @@ def same_data(entries: Sequence[Entry]) -> Rule:
     return verdict("F3", "identical data: splits, caps, order per seed, truncation", deviations, data=shown, digests=pooled(observed))
 
 
-def same_budget(entries: Sequence[Entry]) -> Rule:
-    """F4: every method gets the same examples, text tokens, steps and evaluations; virtual tokens are shown, not hidden."""
+def same_budget(entries: Sequence[Entry], conduct: Conduct = UNHALVED) -> Rule:
+    """F4: every method gets the same examples, text tokens, steps and evaluations; virtual tokens are shown, not hidden.
+
+    Where the sweep is halved, that is the same rungs and survivors, and every trial ended where the scores say.
+    """
     selects, reports = [e for e in entries if e.selects], [e for e in entries if e.reports]
     planned = grouped(selects, by_row, _budget)
     deviations = disagreements("budgets", planned, _budgets_differ)
@@ -36,6 +42,7 @@ def same_budget(entries: Sequence[Entry]) -> Rule:
         # A selected point may have fixed the budget, if the grid varies it: then it is one of those that all methods had.
         if beyond := budgets - planned.get(where, set()):
             deviations.append(f"{where[1]} on {where[0]}: reported with a budget that was not searched: {listed(map(_written, beyond))}")
+    deviations += halving_deviations(entries, conduct.halving)
     finished = [entry for entry in (*selects, *reports) if entry.finished]
     deviations += [f"{e.row} on {e.scope}: trial {e.trial.id} does not record its usage" for e in finished if e.usage is None]
     used = grouped((e for e in finished if e.usage), lambda e: (_run(e), e.row), _usage)
@@ -46,6 +53,7 @@ def same_budget(entries: Sequence[Entry]) -> Rule:
         "identical budget: examples, text tokens, steps, evaluations",
         deviations,
         budgets=_budgets(selects),
+        **({"halving": halved} if (halved := halving_facts(entries, conduct.halving)) else {}),
         observed={run: dict(zip(USAGE_FACTS, fact, strict=True)) for (run, _), facts in used.items() for fact in sorted(facts)[:1]},
         virtual_tokens={label: max(found) for label, found in virtual.items() if max(found)},
     )
@@ -76,7 +84,8 @@ def test_read_once(entries: Sequence[Entry]) -> Rule:
 
 def _data(entry: Entry) -> tuple[Any, ...]:
     data, training = entry.trial.data, entry.trial.training
-    return data.digest, data.train, data.selection, data.test, data.seed, training.max_length, training.max_new_tokens
+    caps = data.train, data.selection, data.test, data.seed
+    return data.digest, *caps, training.max_length, training.max_new_tokens, training.batches
 
 
 def _differing(facts: frozenset[tuple[Any, ...]], usual: frozenset[tuple[Any, ...]]) -> str:

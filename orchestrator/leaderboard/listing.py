@@ -32,7 +32,9 @@ class TrialLine(Frozen):
     seed: int
     point: dict[str, Scalar | None]
     status: str
-    """Status of the trial; `missing` for one that has not run."""
+    """Status of the trial; `missing` for one that has not run, `pruned` for one that was halved out."""
+    steps: int | None = None
+    """Optimiser steps that it trained: the score of one that was halved out is not that of its full length."""
     score: float | None
     """Main metric of the phase's split, in 0..1."""
     error: str | None
@@ -74,7 +76,7 @@ def listing(lines: list[TrialLine]) -> RenderableType:
             line.task,
             point,
             str(line.seed),
-            line.status,
+            f"pruned at step {line.steps}" if line.status == "pruned" else line.status,
             score,
             line.error or "",
         ]
@@ -101,7 +103,8 @@ def run_json(record: RunRecord) -> dict[str, Any]:
 
 def run_view(record: RunRecord) -> RenderableType:
     """Return one run in full, for a terminal."""
-    head = Text(printable(f"{schema.run_name(record.trial)} on {cell_of(record.trial).task}: {record.status}"))
+    ended = f"{record.status} at step {record.outcome.usage.steps}" if record.status == "pruned" else record.status
+    head = Text(printable(f"{schema.run_name(record.trial)} on {cell_of(record.trial).task}: {ended}"))
     parts: list[RenderableType] = [head]
     if record.outcome.error:
         parts.append(Text(printable(record.outcome.error), style="red"))
@@ -128,6 +131,7 @@ def _line(sweep: RecordedSweep, record: RunRecord) -> TrialLine:
         seed=trial.seed,
         point=trial.point,
         status=outcome.status,
+        steps=outcome.usage.steps,
         score=outcome.metrics.get(f"{split}/{sweep.plan.main_metrics.get(trial.task, '')}"),
         error=outcome.error,
     )

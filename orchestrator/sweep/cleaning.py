@@ -7,13 +7,14 @@ import time
 from orchestrator.sweep.lock import sweep_lock
 from search_spaces.errors import UnknownNameError
 from trainers.outcomes import OutcomeStore
+from trainers.results import RUNGS
 from trainers.storage import Storage
 
-LEFTOVERS = ("checkpoints", "set-aside")
+LEFTOVERS = ("checkpoints", RUNGS, "set-aside")
 
 
 def clean(storage: str, sweep: str) -> list[str]:
-    """Remove checkpoints, set-aside files and the remains of interrupted attempts; Outcomes stay.
+    """Remove checkpoints, what trials left at rungs, set-aside files and the remains of interrupted attempts; Outcomes stay.
 
     Args:
         storage: path or URI of the place of all sweeps.

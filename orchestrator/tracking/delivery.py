@@ -17,7 +17,7 @@ from orchestrator.tracking.records import RAN, RunRecord, precedence, record_of
 from search_spaces.errors import StorageError, TrackingError
 from search_spaces.trial import Trial
 from trainers.outcomes import OutcomeStore
-from trainers.results import Outcome
+from trainers.results import Outcome, Status
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -148,7 +148,7 @@ class Tracker:
     def _brought(self, trial: Trial, outcome: Outcome, digest: str, folder: Path) -> str:
         """Find or make the one run of a trial, complete it unless it is, or holds another Outcome that came first; return its id."""
         with readable(self.uri):
-            record = self._found(trial.id, digest) or self._created(trial, outcome, digest)
+            record = self._found(trial.id, digest, outcome.status) or self._created(trial, outcome, digest)
             if not record.delivered and record.tags[schema.OUTCOME] == digest:
                 _upload(folder, record.artifact_uri, self.uri)
                 self._client.set_terminated(record.run_id, schema.RUN_STATUS[outcome.status], int(outcome.ended * 1000))
@@ -171,12 +171,12 @@ class Tracker:
     def _forget(self, _: RetryCallState) -> None:
         self._experiment_id = self._met = None
 
-    def _found(self, trial_id: str, digest: str) -> RunRecord | None:
+    def _found(self, trial_id: str, digest: str, status: Status) -> RunRecord | None:
         """Return a trial's run, unless it gives way to the Outcome of this digest and was deleted."""
         if self._met is not None and trial_id not in self._met:
             return None
         record = self._reconciled(self._experiment(), trial_id)
-        if record is not None and _superseded(record, digest):
+        if record is not None and _superseded(record, digest, status):
             self._client.delete_run(record.run_id)
             return None
         return record
@@ -264,9 +264,13 @@ def _upload(folder: Path, artifact_uri: str, tracking_uri: str) -> None:
     repository.log_artifacts(str(folder))
 
 
-def _superseded(record: RunRecord, digest: str) -> bool:
-    """Whether a run holds another Outcome than ours, and not a result that came first."""
-    settled = record.delivered and schema.RUN_STATUS.get(record.status) == "FINISHED"
+def _superseded(record: RunRecord, digest: str, status: Status) -> bool:
+    """Whether a run holds another Outcome than ours, and not a result that came first.
+
+    Where one of the two was halved out and the other was not, the cell was decided anew, and the later word holds.
+    """
+    alike = (status == "pruned") == (record.status == "pruned")
+    settled = record.delivered and schema.RUN_STATUS.get(record.status) == "FINISHED" and alike
     return record.tags.get(schema.OUTCOME) != digest and not settled
 
 

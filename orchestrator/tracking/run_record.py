@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from orchestrator.tracking import schema
 from search_spaces.errors import TrackingError
 from search_spaces.trial import Frozen, Trial
-from trainers.results import Counts, Outcome, Profile, Usage
+from trainers.results import RUNG_METRIC, Counts, Outcome, Profile, Usage
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -104,7 +104,7 @@ class RunRecord:
             "started": self.started,
             "ended": self.started if self.ended is None else self.ended,
             # The curve of a failed trial ends somewhere; its last value is no result.
-            "metrics": {k: v for k, v in self.metrics.items() if k.startswith(("selection/", "test/"))} if finished else {},
+            "metrics": {k: v for k, v in self.metrics.items() if k.startswith(("selection/", "test/") if finished else RUNG_METRIC)},
             "best_step": self.params.get("best_step"),
             "counts": _fields(Counts, params.get("counts", {})) or None,
             "usage": _fields(Usage, metrics.get("usage", {})),

@@ -136,14 +136,15 @@ def params_of(trial: Trial, outcome: Outcome) -> dict[str, str]:
 
 def trial_params(trial: Trial) -> dict[str, str]:
     """Return the params that follow from the Trial alone."""
-    content = trial.model_dump(mode="json", exclude={"model", "method", "training", "point", "phase"})
+    elsewhere = {"model", "method", "training", "point", "phase"}
+    content = trial.model_dump(mode="json", exclude=elsewhere if trial.bracket else elsewhere | {"bracket"})
     content |= {"model": trial.model.id, "dtype": trial.model.dtype, "method": trial.method.name}
     content |= {
         "model_revision": trial.model.revision,
         "model_digest": trial.model.digest,
         "method_version": trial.method.version,
     }
-    content |= trial.training.model_dump(mode="json")
+    content |= trial.training.model_dump(mode="json", exclude={"batches"} if trial.training.batches == "shuffled" else None)
     content |= {f"capacity/{key}": value for key, value in trial.method.capacity.items()}
     content |= {f"setting/{key}": value for key, value in trial.method.settings.items()}
     return {_key(key): _short(value) for key, value in _flat(content)}
@@ -170,7 +171,8 @@ def latest_of(outcome: Outcome) -> dict[str, float]:
 
 def finals_of(outcome: Outcome) -> dict[str, float]:
     """Return the final value of every metric: scores, profile and usage."""
-    profile = {f"profile/{name}": value for name, value in outcome.profile.model_dump().items() if value is not None}
+    # What a trial's time went to stands in its outcome.json, and summed up on the sweep run.
+    profile = {f"profile/{name}": value for name, value in outcome.profile.model_dump(exclude={"spans"}).items() if value is not None}
     usage = {f"usage/{name}": value for name, value in outcome.usage.model_dump().items()}
     return {key: float(value) for key, value in {**outcome.metrics, **profile, **usage}.items()}
 
