@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from orchestrator.cells import Capacity, frozen_capacity
 from search_spaces.errors import Fault, suggestion
@@ -34,12 +35,12 @@ class Variant:
     capacities: tuple[Capacity, ...]
     """As the file gives them; in a sweep by budgets without the first key, which is solved, or fitted, on every model."""
 
-    @property
+    @cached_property
     def defaults(self) -> Settings:
         """The default settings of the method and of its optimiser."""
         return {key: setting.default for key, setting in {**self.optimizer.settings, **self.card.settings}.items()}
 
-    @property
+    @cached_property
     def reads(self) -> tuple[str, ...]:
         """The hyper-parameters that have an effect, out of those that a method or an optimiser may leave unread."""
         left = {axis for axis in METHOD_AXES if axis not in self.card.reads}

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.fairness.entry import Entry
-from orchestrator.fairness.rule import Rule, by_label, by_row, disagreements, grouped, several, verdict
+from orchestrator.fairness.rule import Rule, by_row, disagreements, grouped, several, verdict
 from search_spaces.capacity import distance, relative_distance
 
 
@@ -23,7 +23,7 @@ def capacity_ladders(entries: Sequence[Entry]) -> Rule:
     deviations += [f"{row} on {scope}: reported without having been searched" for scope, row in reported if (scope, row) not in searched]
     counted = grouped((e for e in entries if e.counts), by_row, lambda e: e.counts.trainable if e.counts else 0)
     deviations += several("trainable parameters", counted)
-    shown = {label: _ladder(label, selects) for label in by_label(selects)}
+    shown = _ladders(selects)
     lengths = {label: _length(ladder) for label, ladder in shown.items()}
     budgets = _budgets(selects)
     return verdict(
@@ -39,14 +39,17 @@ def capacity_ladders(entries: Sequence[Entry]) -> Rule:
     )
 
 
-def _ladder(label: str, selects: Sequence[Entry]) -> list[dict[str, Any]]:
-    """Return a label's capacities with their trainable parameters on each model, with the head of its first task."""
-    rungs: dict[str, dict[str, Any]] = {}
+def _ladders(selects: Sequence[Entry]) -> dict[str, list[dict[str, Any]]]:
+    """Return each label's capacities with their trainable parameters on each model, with the head of its first task."""
+    ladders: dict[str, dict[str, dict[str, Any]]] = {}
     for entry in selects:
-        if entry.cell.label == label:
-            rung = rungs.setdefault(entry.row, {"capacity": entry.cell.config, "trainable": {}})
-            rung["trainable"].setdefault(entry.cell.model, entry.counts.trainable if entry.counts else None)
-    return list(rungs.values())
+        rungs = ladders.setdefault(entry.cell.label, {})
+        if entry.row not in rungs:
+            rungs[entry.row] = {"capacity": entry.cell.config, "trainable": {}}
+        trainable = rungs[entry.row]["trainable"]
+        if entry.cell.model not in trainable:
+            trainable[entry.cell.model] = entry.counts.trainable if entry.counts else None
+    return {label: list(rungs.values()) for label, rungs in ladders.items()}
 
 
 def _length(ladder: Sequence[Mapping[str, Any]]) -> int:

@@ -1,4 +1,4 @@
-"""Comparing all rows of a board and giving all of its intervals, from simulated predictions. `--json` prints one document.
+"""Comparing all rows of a board, on average and on each task, and giving all of its intervals, from simulated predictions.
 
 The full size, which is the default, is 20 methods x 6 tasks x 5 seeds x 1,000 examples x 10,000 draws. CPU seconds, which other work
 on the machine hardly changes, stand beside wall seconds.
@@ -7,12 +7,8 @@ on the machine hardly changes, stand beside wall seconds.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import resource
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -21,9 +17,10 @@ from orchestrator.leaderboard.sample import Sample
 from orchestrator.leaderboard.statistics import contrasts
 from orchestrator.leaderboard.statistics.comparisons import compare
 from orchestrator.leaderboard.statistics.intervals import row_intervals
+from tests.benchmarks.frame import Target, benchmark_parser, finish, peak_bytes
 
-LIMITS = {"seconds": 5.0, "peak_bytes": 1.5e9}
-"""Longest time in all on two idle processors, and largest memory."""
+TARGETS = {"seconds": Target(5.0, "lower", "s"), "peak_memory": Target(1.5, "lower", "GB")}
+BUDGET_SECONDS = 20
 METRICS = ("accuracy", "f1", "mcc", "pearson", "spearman")
 
 
@@ -51,55 +48,43 @@ def timed(run: Callable[[], object]) -> dict[str, float]:
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Compare all rows, and compute the interval of every row on every task and on average."""
+    """Compare all rows in every family of the board, and compute the interval of every row on every task and on average."""
     random = np.random.default_rng(0)
     tasks = [simulated(metric, options.methods, options.seeds, options.examples, random) for metric in options.metrics]
     rows = {f"method-{number}": samples for number, samples in enumerate(zip(*tasks, strict=True))}
-    compared = timed(lambda: compare(rows, resamples=options.resamples))
     each = [{row: [samples[task]] for row, samples in rows.items()} for task in range(len(tasks))]
+    compared = {"on average": timed(lambda: compare(rows, resamples=options.resamples))}
+    for number, task in enumerate(each):
+        compared[f"task {number}"] = timed(lambda task=task: compare(task, resamples=options.resamples))  # type: ignore[misc]
     single = timed(lambda: [row_intervals(task, resamples=options.resamples) for task in each])
     average = timed(lambda: row_intervals(rows, resamples=options.resamples))
-    total = {key: round(compared[key] + single[key] + average[key], 3) for key in compared}
-    peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {
-        "compare": compared,
-        "intervals": single,
-        "average_intervals": average,
-        "total": total,
-        "peak_bytes": peak_bytes,
-        "limits": LIMITS,
-        "missed": [
-            *(["seconds"] if total["seconds"] > LIMITS["seconds"] else []),
-            *(["peak_bytes"] if peak_bytes > LIMITS["peak_bytes"] else []),
-        ],
-    }
+    parts = {"compare": _sum(compared.values()), "intervals": single, "average_intervals": average}
+    return {**parts, "total": _sum(parts.values()), "families": compared}
+
+
+def _sum(times: Iterable[dict[str, float]]) -> dict[str, float]:
+    listed = list(times)
+    return {key: round(sum(took[key] for took in listed), 3) for key in listed[0]}
 
 
 def main() -> None:
     """Measure, and print how long the statistics of a board take."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true")
+    parser = benchmark_parser(__doc__, uses_device=False)
     parser.add_argument("--methods", type=int, default=20)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--examples", type=int, default=1000)
     parser.add_argument("--resamples", type=int, default=10_000)
     parser.add_argument("--metrics", nargs="+", choices=METRICS, default=["accuracy"] * 6, help="one per task")
     options = parser.parse_args()
+    if options.quick:
+        options.methods, options.resamples = 4, 1000
     row = measure(options)
-    size = {name: getattr(options, name) for name in ("methods", "seeds", "examples", "resamples", "metrics")}
-    if options.json:
-        load = round(os.getloadavg()[0], 2)
-        document = {"benchmark": "board_statistics", **size, "threads": contrasts.THREADS, "load": load, **row}
-        sys.stdout.write(json.dumps(document) + "\n")
-        return
     parts = ", ".join(f"{name.replace('_', ' ')} {row[name]['seconds']:.2f} s" for name in ("compare", "intervals", "average_intervals"))
-    total = row["total"]
-    sys.stdout.write(
-        f"{options.methods} methods x {len(options.metrics)} tasks ({', '.join(dict.fromkeys(options.metrics))}) x {options.seeds} seeds x "
-        f"{options.examples:,} examples x {options.resamples:,} draws: {parts}; {total['seconds']:.2f} s in all (at most "
-        f"{LIMITS['seconds']:g} s), {total['cpu_seconds']:.2f} CPU seconds, {row['peak_bytes'] / 1e6:.0f} MB"
-        f"{'  MISSED: ' + ', '.join(row['missed']) if row['missed'] else ''}\n"
-    )
+    figures = [
+        TARGETS["seconds"].reached("seconds", row["total"]["seconds"], f"{parts}; {row['total']['cpu_seconds']:.2f} CPU seconds"),
+        TARGETS["peak_memory"].reached("peak_memory", peak_bytes() / 1e9),
+    ]
+    finish("board_statistics", options, figures, {**row, "numerical_threads": contrasts.THREADS})
 
 
 if __name__ == "__main__":

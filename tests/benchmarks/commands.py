@@ -1,16 +1,22 @@
-"""How long commands take from their start, beside a bare `import torch` in the same run. `--json` prints one document."""
+"""How long commands take from their start, beside a bare `import torch` in the same run."""
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
+from functools import partial
 from pathlib import Path
 
+from tests.benchmarks.frame import Target, benchmark_parser, finish, interleaved, ratio_of
+
+TARGETS = {
+    "fairsweep --help": Target(0.5, "lower", "x import torch"),
+    "fairsweep count": Target(2.0, "lower", "x import torch"),
+    "fairsweep plan, 10,102 trials": Target(10.0, "lower", "x import torch"),
+}
+BUDGET_SECONDS = 40
 SWEEP = """
 name: scale
 model: llama2-7b
@@ -41,35 +47,25 @@ def commands(folder: Path) -> dict[str, list[str]]:
     }
 
 
-def seconds(command: list[str]) -> float:
-    """Return how long a command takes, start of the process included."""
-    start = time.perf_counter()
+def run(command: list[str]) -> None:
+    """Run a command to its end, start of the process included."""
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return time.perf_counter() - start
 
 
 def main() -> None:
-    """Measure all commands in turn, several times, and print medians and ratios."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--runs", type=int, default=5)
+    """Measure all commands in turn, several times, and print ratios of how long they take."""
+    parser = benchmark_parser(__doc__, uses_device=False)
+    parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args()
+    options.runs = 1 if options.quick else options.runs
     with tempfile.TemporaryDirectory() as folder:
-        measured = commands(Path(folder))
-        times: dict[str, list[float]] = {name: [] for name in measured}
-        for number in range(options.runs + 1):
-            for name, command in measured.items():
-                took = seconds(command)
-                if number:
-                    times[name].append(took)
+        measured = {name: partial(run, command) for name, command in commands(Path(folder)).items()}
+        times = interleaved(measured, options.runs)
+    baseline = next(iter(measured))
     medians = {name: statistics.median(values) for name, values in times.items()}
-    baseline = medians["import torch"]
-    rows = [{"command": name, "seconds": round(value, 3), "ratio": round(value / baseline, 2)} for name, value in medians.items()]
-    if options.json:
-        sys.stdout.write(json.dumps({"benchmark": "commands", "runs": options.runs, "rows": rows}) + "\n")
-        return
-    for row in rows:
-        sys.stdout.write(f"{row['command']:32s} {row['seconds']:8.3f} s {row['ratio']:6.2f} x import torch\n")
+    ratios = {name: ratio_of(times, name, baseline).median for name in TARGETS}
+    figures = [TARGETS[name].reached(name, ratio, f"{medians[name]:.2f} s") for name, ratio in ratios.items()]
+    finish("commands", options, figures, {"seconds": times})
 
 
 if __name__ == "__main__":

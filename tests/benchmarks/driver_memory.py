@@ -1,4 +1,4 @@
-"""How much the driver of a long sweep grows, beside an empty Ray Tune run of as many trials. `--json` prints one document.
+"""How much the driver of a long sweep grows, beside an empty Ray Tune run of as many trials.
 
 The sweep is a real one of one-step trials on the micro model: plan, course, Tune, fleet, delivery to MLflow. Growth counts from a tenth
 of the trials on, when all that is loaded once is loaded. `--trials 5000` is the full size.
@@ -6,11 +6,7 @@ of the trials on, when all that is loaded once is loaded. `--trials 5000` is the
 
 from __future__ import annotations
 
-import argparse
-import json
 import logging
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -26,10 +22,15 @@ from orchestrator.plan import load_plan
 from orchestrator.sweep.ray_session import ray_session, throw_away_folder
 from orchestrator.sweep.runner import Runner, sweep_documents
 from search_spaces.trial import Trial
+from tests.benchmarks.frame import Target, benchmark_parser, finish, finish_part, in_process
 from trainers.results import Outcome, Progress
 
-LIMIT = 1.3
-"""How many times the growth of the empty run a sweep may have."""
+TARGETS = {
+    "growth": Target(1.3, "lower", "x empty run"),
+    "failed_or_undelivered": Target(0, "lower", "trials"),
+    "placement_groups_left": Target(0, "lower"),
+}
+BUDGET_SECONDS = 50
 SIDE_BY_SIDE = 2
 PATIENCE_SECONDS = 20.0
 """How long placement groups may take to go: Ray removes them in the background."""
@@ -175,31 +176,22 @@ def _placement_groups() -> list[dict[str, Any]]:
 MEASURED = {"empty": empty_run, "sweep": sweep_run}
 
 
-def in_process(part: str, trials: int) -> dict[str, Any]:
-    """Measure one part in a process of its own."""
-    command = [sys.executable, "-W", "ignore", __file__, "--part", part, "--trials", str(trials)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return dict(json.loads(done.stdout.strip().splitlines()[-1]))
-
-
 def main() -> None:
     """Measure both, and print by how much more the sweep's driver grows."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--trials", type=int, default=300, help="of either run (default 300; 5000 is the full size)")
-    parser.add_argument("--part", choices=sorted(MEASURED), help=argparse.SUPPRESS)
+    parser = benchmark_parser(__doc__, uses_device=False)
+    parser.add_argument("--trials", type=int, default=150, help="of either run (default 150; 5000 is the full size)")
     options = parser.parse_args()
+    options.trials = 40 if options.quick else options.trials
     if options.part:
-        sys.stdout.write(json.dumps(MEASURED[options.part](options.trials)) + "\n")
+        finish_part(MEASURED[options.part](options.trials))
         return
-    empty, sweep = in_process("empty", options.trials), in_process("sweep", options.trials)
-    ratio = sweep["growth_bytes"] / empty["growth_bytes"]
-    row = {**sweep, "empty_growth_bytes": empty["growth_bytes"], "ratio": round(ratio, 2), "limit": LIMIT}
-    if options.json:
-        sys.stdout.write(json.dumps({"benchmark": "driver_memory", **row}) + "\n")
-        return
-    for key, value in row.items():
-        sys.stdout.write(f"{key:20s} {value}\n")
+    empty, sweep = (in_process("tests.benchmarks.driver_memory", part, "--trials", str(options.trials)) for part in ("empty", "sweep"))
+    figures = [
+        TARGETS["growth"].reached("growth", sweep["growth_bytes"] / empty["growth_bytes"], f"{options.trials} trials"),
+        TARGETS["failed_or_undelivered"].reached("failed_or_undelivered", sweep["failed"] + sweep["undelivered"]),
+        TARGETS["placement_groups_left"].reached("placement_groups_left", sweep["placement_groups"]),
+    ]
+    finish("driver_memory", options, figures, {"empty": empty, "sweep": sweep})
 
 
 if __name__ == "__main__":

@@ -1,14 +1,13 @@
-"""Training steps of every method beside HF PEFT's LoRA of rank 8 on the same targets, interleaved in one run. `--json` prints one document.
+"""Training steps of every method beside HF PEFT's LoRA of rank 8 on the same targets, interleaved in one run.
 
 A step is forward pass, backward pass, optimiser and hooks. After every step of a method HF PEFT's LoRA takes one on the same base and
 batch, so that both meet the same load of the machine; a method's time is the median of these ratios. `frozen` is the base alone, which
-only passes gradients through. Peak memory is that of one step, base included, from the allocator's own records.
+only passes gradients through. Peak memory is that of one step, base included, from the allocator's own
+records. `--methods all --on small smollm2 --rounds 7` is the full size.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import sys
 import time
@@ -24,6 +23,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from search_spaces.errors import CapacityError, NotApplicableError
 from search_spaces.trial import ModelRef
+from tests.benchmarks.frame import Figure, Target, benchmark_parser, device_of, finish, synchronized
 from trainers import registry
 from trainers.adapters.attach import attached
 from trainers.adapters.copies import has_head
@@ -43,6 +43,11 @@ LIMITS: Mapping[str, float] = {
 }
 MEMORY_LIMIT = 1.02
 """Largest peak memory of a method that exports LoRA factors, relative to HF PEFT's LoRA."""
+UNIT = "x PEFT's LoRA"
+TARGETS = {name: Target(limit, "lower", UNIT) for name, limit in LIMITS.items()}
+BUDGET_SECONDS = 60
+SOME = ("lora", "lorta", "loretta_adp", "vera", "surm_toeplitz", "dora_weight")
+"""Methods that are measured by default: one under each limit, and LoRTA. `--methods all` measures every one."""
 
 
 @dataclass(frozen=True)
@@ -100,13 +105,13 @@ class Bench:
         steps: length of the training that the hooks are told: ranks are being allocated in its first half.
     """
 
-    def __init__(self, workload: Workload, steps: int) -> None:
-        self.workload, self.steps = workload, steps
-        self.base = workload.model().eval().requires_grad_(False)
+    def __init__(self, workload: Workload, steps: int, device: torch.device) -> None:
+        self.workload, self.steps, self.device = workload, steps, device
+        self.base = workload.model().to(device).eval().requires_grad_(False)
         self.weight_bytes = sum(p.numel() * p.element_size() for p in self.base.parameters())
         generator = torch.Generator().manual_seed(0)
         vocabulary: int = self.base.config.vocab_size  # type: ignore[union-attr, assignment]
-        self.ids = torch.randint(2, vocabulary, (workload.rows, workload.tokens), generator=generator)
+        self.ids = torch.randint(2, vocabulary, (workload.rows, workload.tokens), generator=generator).to(device)
         self.mask = torch.ones_like(self.ids)
 
     def shared(self) -> nn.Module:
@@ -124,7 +129,7 @@ class Bench:
     def loss(self, logits: Tensor) -> Tensor:
         """Return the loss of the next tokens, or of classes."""
         if logits.dim() == 2:
-            return nn.functional.cross_entropy(logits, torch.arange(len(logits)) % logits.shape[1])
+            return nn.functional.cross_entropy(logits, torch.arange(len(logits), device=logits.device) % logits.shape[1])
         return nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), self.ids[:, 1:].flatten())
 
     def method(self, name: str, stack: ExitStack) -> Contender:
@@ -179,8 +184,13 @@ class Bench:
                 sys.stderr.write(f"  {name}: not on this base: {error}\n")
 
 
-def peak_bytes(step: Callable[[], None]) -> int:
+def peak_bytes(step: Callable[[], None], device: torch.device) -> int:
     """Return the largest sum of what a step has allocated and not yet freed, in bytes."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        step()
+        return torch.cuda.max_memory_allocated(device) - before
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
         step()
     results: Any = profiler.profiler
@@ -192,27 +202,29 @@ def peak_bytes(step: Callable[[], None]) -> int:
     return peak
 
 
-def seconds(step: Callable[[], None]) -> float:
+def seconds(step: Callable[[], None], device: torch.device) -> float:
     """Return how long a step takes."""
+    synchronized(device)
     start = time.perf_counter()
     step()
+    synchronized(device)
     return time.perf_counter() - start
 
 
-def measure(workload: Workload, names: Sequence[str], rounds: int) -> list[dict[str, Any]]:
+def measure(workload: Workload, names: Sequence[str], rounds: int, device: torch.device) -> list[dict[str, Any]]:
     """Return a row for each contender."""
-    bench = Bench(workload, steps=2 * (rounds + 2))
+    bench = Bench(workload, 2 * (rounds + 2), device)
     with ExitStack() as stack:
         reference = bench.peft_lora()
         contenders = dict(bench.contenders(names, stack))
         for contender in (reference, *contenders.values()):
             contender.step()
-            contender.peak_bytes = bench.weight_bytes + peak_bytes(contender.step)
+            contender.peak_bytes = bench.weight_bytes + peak_bytes(contender.step, device)
         for number in range(rounds):
             sys.stderr.write(f"\r  {workload.name}: round {number + 1} of {rounds}")
             for contender in contenders.values():
                 # The order alternates: whoever comes second finds warm caches.
-                pair = [(contender, seconds(contender.step)), (reference, seconds(reference.step))][:: -1 if number % 2 else 1]
+                pair = [(who, seconds(who.step, device)) for who in (contender, reference)][:: -1 if number % 2 else 1]
                 times = {id(who): took for who, took in pair}
                 contender.ratios.append(times[id(contender)] / times[id(reference)])
     sys.stderr.write("\n")
@@ -222,44 +234,43 @@ def measure(workload: Workload, names: Sequence[str], rounds: int) -> list[dict[
 def _row(name: str, contender: Contender, reference: Contender) -> dict[str, Any]:
     low, _, high = statistics.quantiles(contender.ratios, n=4)
     exports = name != "frozen" and registry.method_type(name).card.exports_lora
-    limits = {"time": LIMITS.get(name), "peak_memory": MEMORY_LIMIT if exports else None}
-    measured = {"time": statistics.median(contender.ratios), "peak_memory": contender.peak_bytes / reference.peak_bytes}
     return {
         "method": name,
         "trainable": contender.trainable,
-        **{key: round(value, 3) for key, value in measured.items()},
+        "time": round(statistics.median(contender.ratios), 3),
+        "peak_memory": round(contender.peak_bytes / reference.peak_bytes, 3),
         "quartiles": [round(low, 3), round(high, 3)],
-        "limits": limits,
-        "missed": [key for key, limit in limits.items() if limit is not None and round(measured[key], 2) > limit],
+        "limits": {"time": LIMITS.get(name), "peak_memory": MEMORY_LIMIT if exports else None},
     }
+
+
+def figures(tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[Figure]:
+    """Give time and peak memory of every method on every base; to two digits, which is what a median of some pairs can tell."""
+    for base, row in ((base, row) for base, rows in tables.items() for row in rows):
+        name = f"{row['method']}, {base}"
+        note = f"{row['trainable']:,} parameters, quartiles {row['quartiles'][0]:.2f} to {row['quartiles'][1]:.2f}"
+        yield Figure(f"{name}, time", round(row["time"], 2), row["limits"]["time"], "lower", UNIT, note)
+        yield Figure(f"{name}, peak memory", round(row["peak_memory"], 2), row["limits"]["peak_memory"], "lower", UNIT)
 
 
 def main() -> None:
     """Measure, and print ratios to HF PEFT's LoRA; methods that need a classification head are measured on the encoder."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true")
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=7, help="pairs of steps per method")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--on", nargs="+", choices=WORKLOADS, default=["small", "smollm2"])
-    parser.add_argument("--methods", nargs="+", default=list(registry.method_names()))
+    parser.add_argument("--on", nargs="+", choices=WORKLOADS, default=["small"])
+    parser.add_argument("--methods", nargs="+", default=list(SOME), help="`all` measures every method")
     options = parser.parse_args()
+    if options.quick:
+        options.rounds, options.methods = 2, ["lora"]
     torch.set_num_threads(options.threads)
-    tables = {name: measure(WORKLOADS[name], options.methods, options.rounds) for name in options.on}
+    device = device_of(options)
+    methods = list(registry.method_names()) if options.methods == ["all"] else options.methods
+    tables = {name: measure(WORKLOADS[name], methods, options.rounds, device) for name in options.on}
     seen = {row["method"] for rows in tables.values() for row in rows}
-    if left := [name for name in options.methods if name not in seen]:
-        tables["encoder"] = measure(WORKLOADS["encoder"], left, options.rounds)
-    if options.json:
-        document = {"benchmark": "step_time", "rounds": options.rounds, "threads": options.threads, "tables": tables}
-        sys.stdout.write(json.dumps(document) + "\n")
-        return
-    for name, rows in tables.items():
-        sys.stdout.write(f"{WORKLOADS[name].name}: ratios to HF PEFT's LoRA of rank 8\n")
-        for row in rows:
-            figures = "".join(
-                f"  {key} {row[key]:5.2f} {f'(at most {limit:.2f})' if limit else '':15s}" for key, limit in row["limits"].items()
-            )
-            missed = f"  MISSED: {', '.join(row['missed'])}" if row["missed"] else ""
-            sys.stdout.write(f"  {row['method']:18s} {row['trainable']:>10,}{figures}{missed}\n")
+    if left := [name for name in methods if name not in seen]:
+        tables["encoder"] = measure(WORKLOADS["encoder"], left, options.rounds, device)
+    finish("step_time", options, list(figures(tables)), tables)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How fast 8 sweeps record their trials through one MLflow server, and whether training ever waits for it. `--json` prints one document.
+"""How fast 8 sweeps record their trials through one MLflow server, and whether training ever waits for it.
 
 The server is a real one: PostgreSQL behind it, artifacts through it, basic auth with its cache on. Each writer is a process with a
 sweep, a store and a Deliverer of its own. At the end all runs are read back and counted. `--trials 2000` is the full size.
@@ -6,14 +6,11 @@ sweep, a store and a Deliverer of its own. At the end all runs are read back and
 
 from __future__ import annotations
 
-import argparse
-import json
 import logging
 import multiprocessing
 import os
 import re
 import statistics
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -28,11 +25,18 @@ from orchestrator.tracking.delivery import Tracker
 from orchestrator.tracking.records import RunReader
 from orchestrator.tracking.schema import finals_of
 from search_spaces.trial import Trial
+from tests.benchmarks.frame import Figure, Target, benchmark_parser, finish, left_out
 from tests.services.postgres import Postgres, missing
 from tests.services.tracking_server import TrackingServer
 from trainers.outcomes import OutcomeStore
 from trainers.results import Counts, Outcome, Usage
 
+TARGETS = {
+    "lost_doubled_incomplete": Target(0, "lower", "runs"),
+    "longest_wait": Target(10.0, "lower", "ms"),
+    "rate": Target(5.0, "higher", "trials per second"),
+}
+BUDGET_SECONDS = 40
 WRITERS, METRICS = 8, 100
 ADAPTER_BYTES, PREDICTIONS_BYTES = 40_000, 10_000
 PUTS = 200
@@ -208,23 +212,31 @@ def _driving(uri: str, store: OutcomeStore) -> Iterator[Deliverer]:
         deliverer.close(timeout=0)
 
 
+def figures(measured: dict[str, Any]) -> list[Figure]:
+    """Return what was reached; a wait is that of the driver, which hands over a trial while the server answers, hangs or is down."""
+    wrong = sum(measured[key] for key in ("lost", "doubled", "incomplete"))
+    longest = max(value for key, value in measured.items() if key.startswith("put_us_") and key != "put_us_median")
+    return [
+        TARGETS["lost_doubled_incomplete"].reached("lost_doubled_incomplete", wrong, f"of {measured['trials']}"),
+        TARGETS["longest_wait"].reached("longest_wait", longest / 1e3, f"of {PUTS} each"),
+        TARGETS["rate"].reached("rate", measured["trials_per_second"], f"{WRITERS} sweeps at once, PostgreSQL, logins"),
+    ]
+
+
 def main() -> None:
     """Start the services, measure both, print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true")
+    parser = benchmark_parser(__doc__, uses_device=False)
     parser.add_argument("--trials", type=int, default=80, help="trials of all writers together (default 80; 2000 is the full size)")
     options = parser.parse_args()
+    options.trials = 16 if options.quick else options.trials
     if reason := missing():
-        sys.exit(f"this benchmark needs PostgreSQL: {reason}")
+        left_out("tracking_load", options, f"PostgreSQL: {reason}")
+        return
     logging.getLogger("orchestrator").setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory() as name, Postgres() as postgres:
         with TrackingServer(postgres.database("mlflow"), auth_uri=postgres.database("users")) as server, server.logged_in():
             measured = {**record(server, Path(name), options.trials), **waits(server, Path(name))}
-    if options.json:
-        sys.stdout.write(json.dumps({"benchmark": "tracking_load", "writers": WRITERS, "metrics": METRICS, **measured}) + "\n")
-        return
-    for key, value in measured.items():
-        sys.stdout.write(f"{key:28s} {value}\n")
+    finish("tracking_load", options, figures(measured), measured)
 
 
 if __name__ == "__main__":
