@@ -38,10 +38,11 @@ class Fleet:
         factory: of the members' worker, as `module:name`.
         arguments: keyword arguments of the factory.
         resources: what a group reserves.
+        lanes: how many jobs a group runs at once.
     """
 
-    def __init__(self, factory: str, arguments: Mapping[str, Any], resources: TrialResources) -> None:
-        self._factory, self._arguments, self._resources = factory, dict(arguments), resources
+    def __init__(self, factory: str, arguments: Mapping[str, Any], resources: TrialResources, lanes: int = 1) -> None:
+        self._factory, self._arguments, self._resources, self._lanes = factory, dict(arguments), resources, lanes
         self._name = f"fairsweep-{uuid.uuid4().hex[:12]}"
         self._groups: dict[int, Group] = {}
         self._states: dict[int, State] = {}
@@ -84,6 +85,11 @@ class Fleet:
         with self._changed:
             return [number for number, state in self._states.items() if state == "ready"]
 
+    def expected(self) -> int:
+        """Return how many groups can take a job, or are about to."""
+        with self._changed:
+            return sum(state in ("ready", "preparing") for state in self._states.values())
+
     def names(self, number: int) -> list[str]:
         """Return the names of a group's actors, by rank."""
         with self._changed:
@@ -114,11 +120,11 @@ class Fleet:
         if not waiting:
             return []
         ready, _ = ray.wait(waiting, num_returns=len(waiting), timeout=timeout_seconds)
-        signs = []
+        signs: list[Any] = []
         for reference in ready:
             with contextlib.suppress(ray.exceptions.RayError):
-                signs.append(ray.get(reference))
-        return [sign for sign in signs if sign is not None]
+                signs += ray.get(reference)
+        return signs
 
     def close(self) -> None:
         """End all groups."""
@@ -149,7 +155,7 @@ class Fleet:
         return None
 
     def _attempt(self, number: int, preparation: Sequence[Any] | None) -> None:
-        group = Group(f"{self._name}-{uuid.uuid4().hex[:8]}", self._factory, self._arguments, self._resources)
+        group = Group(f"{self._name}-{uuid.uuid4().hex[:8]}", self._factory, self._arguments, self._resources, self._lanes)
         closed = self._closed.is_set
         try:
             self._wait_for_placement(number, group)

@@ -32,18 +32,19 @@ class Group:
         factory: of the members' worker, as `module:name`.
         arguments: keyword arguments of the factory.
         resources: what each member reserves, and their number.
+        lanes: how many jobs a member runs at once.
 
     Attributes:
         names: of the members, by rank.
         members: their handles.
     """
 
-    def __init__(self, name: str, factory: str, arguments: Mapping[str, Any], resources: TrialResources) -> None:
+    def __init__(self, name: str, factory: str, arguments: Mapping[str, Any], resources: TrialResources, lanes: int = 1) -> None:
         self.names = [f"{name}-{rank}" for rank in range(resources.workers)]
         self._placement: PlacementGroup | None = None
         if resources.workers > 1:
             self._placement = placement_group([resources.bundle()] * resources.workers, strategy="PACK")
-        actor, content = ray.remote(concurrency_groups={"signals": 1})(Member), dict(arguments)
+        actor, content = ray.remote(concurrency_groups={"signals": 1, "lanes": lanes})(Member), dict(arguments)
         options = {"max_restarts": 0, "max_task_retries": 0, "runtime_env": {"env_vars": _environment(resources)}}
         options |= resources.actor_options()
         self.members = [

@@ -1,8 +1,12 @@
-"""Hands a job to all ranks of a group and waits: for their answers, a failure, or the end of patience."""
+"""Hands a job to all ranks of a group and waits: for their answers, a failure, or the end of patience.
+
+A group may run several jobs at once, each handed out by itself; where the group hangs or dies, all of its hand-outs end.
+"""
 
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -66,14 +70,14 @@ class _HandOut:
     """The calls of one job, one for each rank."""
 
     def __init__(self, members: Sequence[Any], job: Any, limits: Limits) -> None:
-        self._members, self._limits = members, limits
-        self._running = {member.run.remote(job): rank for rank, member in enumerate(members)}
+        self._members, self._limits, self._lane = members, limits, uuid.uuid4().hex
+        self._running = {member.run.remote(job, self._lane): rank for rank, member in enumerate(members)}
         self._failures: dict[int, ray.exceptions.RayError] = {}
         self._begun = self._alive = time.monotonic()
         self._first_returned: float | None = None
         self._signs: int | None = None
         self._given = False
-        self._asked = members[0].signs.remote()
+        self._asked = members[0].signs.remote(self._lane)
 
     def wait(self) -> Ending:
         look = min(LONGEST_LOOK_SECONDS, self._limits.stall / 10)
@@ -106,7 +110,7 @@ class _HandOut:
             return
         if self._signs is not None and signs != self._signs:
             self._alive, self._given = time.monotonic(), True
-        self._signs, self._asked = signs, self._members[0].signs.remote()
+        self._signs, self._asked = signs, self._members[0].signs.remote(self._lane)
 
     def _out_of_patience(self) -> Ending | None:
         now, limits = time.monotonic(), self._limits

@@ -20,6 +20,8 @@ INTERFACE_VARIABLES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
 class Member:
     """One rank of a group: an object made from a factory's name.
 
+    It runs as many jobs at once as its concurrency group `lanes` has threads.
+
     Args:
         factory: as `module:name`.
         arguments: keyword arguments of the factory.
@@ -30,33 +32,40 @@ class Member:
         use_interface_of(self._address)
         module, _, name = factory.partition(":")
         self._worker = getattr(importlib.import_module(module), name)(**arguments)
-        self._progress: Any = None
-        self._signs = 0
+        self._progress: dict[str, Any] = {}
+        self._signs: dict[str, int] = {}
 
     def call(self, name: str, *arguments: Any) -> Any:
         """Call a method of the worker."""
         return getattr(self._worker, name)(*arguments)
 
-    def run(self, job: Any) -> Any:
-        """Run a job, remembering its signs of life."""
+    @ray.method(concurrency_group="lanes")  # type: ignore[untyped-decorator]
+    def run(self, job: Any, lane: str = "") -> Any:
+        """Run a job, remembering its signs of life.
+
+        Args:
+            lane: names this run among those that go on at the same time.
+        """
+
+        def remember(progress: Any) -> None:
+            self._progress[lane] = progress
+            self._signs[lane] = self._signs.get(lane, 0) + 1
+
         try:
-            return self._worker.run(job, self._remember)
+            return self._worker.run(job, remember)
         finally:
-            self._progress = None
-
-    def _remember(self, progress: Any) -> None:
-        self._progress = progress
-        self._signs += 1
+            self._progress.pop(lane, None)
+            self._signs.pop(lane, None)
 
     @ray.method(concurrency_group="signals")  # type: ignore[untyped-decorator]
-    def progress(self) -> Any:
-        """Return the last sign of life of the running job, or None; answers while a job runs."""
-        return self._progress
+    def progress(self) -> list[Any]:
+        """Return the last sign of life of each running job that has given one; answers while jobs run."""
+        return list(self._progress.copy().values())
 
     @ray.method(concurrency_group="signals")  # type: ignore[untyped-decorator]
-    def signs(self) -> int:
-        """Return the number of signs of life that the worker has given so far."""
-        return self._signs
+    def signs(self, lane: str = "") -> int:
+        """Return the number of signs of life that a running job has given so far."""
+        return self._signs.get(lane, 0)
 
     @ray.method(concurrency_group="signals")  # type: ignore[untyped-decorator]
     def address(self) -> str:

@@ -18,8 +18,8 @@ NUMERICS = ("dtype", "deepspeed")
 """What of an Outcome's `execution` the numbers depend on; threads, workers and packing do not change what is trained."""
 
 
-EXECUTION = ("threads", "workers", "micro_batch", "packed")
-"""What of it belongs to the environment: it can change numbers in their last digits."""
+EXECUTION = ("threads", "workers", "micro_batch", "compute")
+"""What of it belongs to the environment: it can change numbers in their last digits, as packing can, which is compared phase by phase."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def audit(sweep: RecordedSweep) -> Audit:
         deviations.setdefault(rule, []).append(text)
     return Audit(
         tuple(_with_deviations(rule, deviations.get(rule.id, ())) for rule in certificate.rules),
-        missing=tuple(_words(phase, planned) for phase, planned in sweep.missing()),
+        missing=(*(_words(phase, planned) for phase, planned in sweep.missing()), *_open(sweep)),
         failures=_failures(sweep),
         unsealed=sum(schema.SEAL not in record.tags for _, record in sweep.trials.values()),
     )
@@ -93,6 +93,7 @@ def entry_of(sweep: RecordedSweep, trial: Trial, record: RunRecord) -> Entry:
         data_digests=outcome.data_digests,
         numerics={name: execution.get(name) for name in NUMERICS} if isinstance(execution, Mapping) else None,
         environment=environment_of(outcome.environment),
+        packed=_packed(execution),
         metrics=outcome.metrics,
     )
 
@@ -104,6 +105,11 @@ def environment_of(recorded: Mapping[str, Any]) -> dict[str, Any] | None:
     if found and isinstance(execution, Mapping):
         found["execution"] = {name: execution[name] for name in EXECUTION if name in execution}
     return found or None
+
+
+def _packed(execution: Any) -> int | None:
+    width = execution.get("packed") if isinstance(execution, Mapping) else None
+    return width if isinstance(width, int) else None
 
 
 def _findings(sweep: RecordedSweep) -> Iterator[tuple[str, str]]:
@@ -127,7 +133,7 @@ def _place(cell: Cell | None) -> str:
 def _failures(sweep: RecordedSweep) -> dict[str, dict[str, dict[str, int]]]:
     found: dict[str, dict[str, dict[str, int]]] = {}
     for trial, record in sweep.trials.values():
-        if record.status != "finished":
+        if record.status not in ("finished", "pruned"):
             counts = found.setdefault(trial.label, {}).setdefault(trial.phase, {})
             counts[record.status] = counts.get(record.status, 0) + 1
     return found
@@ -138,6 +144,12 @@ def _with_deviations(rule: Rule, deviations: Iterable[str]) -> Rule:
     if not added:
         return rule
     return replace(rule, ok=False, evidence={**rule.evidence, "deviations": [*rule.evidence.get("deviations", ()), *added]})
+
+
+def _open(sweep: RecordedSweep) -> Iterator[str]:
+    """Yield the cells whose search has not come to its end, and whose next points depend on what is missing."""
+    for cell, count in sweep.open_points.items():
+        yield f"{cell}: {count} points that its search has still to ask for"
 
 
 def _words(phase: str, planned: PlannedTrial) -> str:

@@ -70,7 +70,7 @@ class SweepDisplay:
         with self._lock:
             self._running.pop(trial.id, None)
             self._done += 1
-            self._failed += outcome.status != "finished"
+            self._failed += outcome.status not in ("finished", "pruned")
             self._seconds.append(outcome.profile.wall_seconds)
             self._settled[trial.label] += 1
             split = "test" if trial.phase == "report" else "selection"
@@ -102,7 +102,7 @@ class SweepDisplay:
             f"{self._failed} failed",
         ]
         if self._seconds:
-            rest = left * sum(self._seconds) / len(self._seconds) / self._side_by_side
+            rest = left * sum(self._seconds) / len(self._seconds) / max(self._side_by_side, len(self._running))
             parts.append(f"about {_duration(rest)} left")
         parts.append(f"{_duration(time.monotonic() - self._begun)} so far")
         return Text(", ".join(parts) + (f" ({self._note})" if self._note else ""))
@@ -114,6 +114,8 @@ class SweepDisplay:
         lines = []
         for trial in self._running.values():
             sign = signs.get(trial.id)
+            if sign is not None and not sign.steps:  # it waits for its turn
+                continue
             point = " ".join(f"{axis}={value:g}" if isinstance(value, float) else f"{axis}={value}" for axis, value in trial.point.items())
             where = f"step {sign.step}/{sign.steps}" if sign else "beginning"
             lines.append(Text(f"  {trial.label} {trial.task} {point} seed {trial.seed} ({trial.phase}): {where}", style="dim"))

@@ -10,16 +10,22 @@ from typing import Any
 
 from orchestrator.budgets import fit_json
 from orchestrator.cells import Capacity, Cell, cell_of, row_name
-from orchestrator.fairness import Certificate, Conduct, Edge, Entry, certify, edges_by_cell
+from orchestrator.collector import collector_at_rest
+from orchestrator.exploration import Enumeration, Exploration, Studies
+from orchestrator.fairness import NO_DOMAIN, Certificate, Conduct, Edge, Entry, certify, edges_by_cell
+from orchestrator.halving import Rungs
+from orchestrator.packing import packing_obstacles, packing_of, planned_width
 from orchestrator.protocol import Catalog
 from orchestrator.published import figures_beside, without_row
 from orchestrator.resolution import Refusal, Resolution, refusals, resolve
 from orchestrator.selection import Point, Result, Selection, select_point
+from orchestrator.study_plan import StudyPlan, study_plan
 from orchestrator.sweep_digest import sweep_digest
 from orchestrator.trials import TrialFactory, cells
 from orchestrator.variants import Variant
 from search_spaces.errors import Fault
 from search_spaces.loading import Reading, read_spec
+from search_spaces.packing import Packing
 from search_spaces.spec import SweepSpec
 from search_spaces.trial import TRIAL_FORMAT, Trial
 from trainers.results import Counts, Outcome
@@ -34,7 +40,8 @@ class Plan:
     Attributes:
         spec: the sweep file.
         digest: SHA-256 of all that changes the sweep's numbers or its board.
-        trials: the select phase: the whole grid of every cell, those of one base model together.
+        trials: the select trials that are known from the start, those of one base model together: the whole grid of every cell, or the
+            points that every study begins with.
         base_trials: the untuned model's report trials, one per model and task that it can do, known from the start.
         cells: what is selected for and reported, in order.
         refused: cells that the definition of a method, an optimiser or a task does not cover.
@@ -54,6 +61,13 @@ class Plan:
     factory: TrialFactory
 
     @property
+    def exploration(self) -> Exploration:
+        """What the select phase runs, given the Outcomes so far."""
+        if self.factory.study is None:
+            return Enumeration(self.trials)
+        return Studies(self.factory.study, self.cells, self.factory.select_at, self._result)
+
+    @property
     def main_metrics(self) -> dict[str, str]:
         """The metric that selects and ranks, by task."""
         return {name: task.card.main for name, task in self.found.tasks.items()}
@@ -64,13 +78,26 @@ class Plan:
         return self.spec.budgets.tolerance if self.spec.budgets else 0.0
 
     @property
+    def packing(self) -> Packing:
+        """How the trials share processes: `off` where the file says `auto` and something cannot be packed."""
+        return packing_of(self.spec, self.found.variants)
+
+    @property
     def notes(self) -> list[str]:
-        """What a reader of the plan may miss: budgets that come to one cell."""
+        """What a reader of the plan may miss: budgets that come to one cell, and why nothing is packed."""
         shared = {key: [f"{fit.budget:,}" for fit in fits] for key, fits in self.found.fits.items() if len(fits) > 1}
-        return [
+        found = [
             f"{row_name(label, dict(capacity))} on {model}: the budgets {' and '.join(budgets)} come to this one cell"
             for (model, label, capacity), budgets in shared.items()
         ]
+        if self.packing != self.spec.packing:
+            found.append(f"packing: auto packs nothing: {'; '.join(packing_obstacles(self.spec, self.found.variants))}")
+        return found
+
+    @property
+    def select_count(self) -> int:
+        """Number of trials of the select phase, those included whose points a search has still to ask for."""
+        return len(self.cells) * self.factory.point_count * len(self.spec.seeds.select)
 
     @property
     def report_count(self) -> int:
@@ -78,19 +105,23 @@ class Plan:
         return len(self.cells) * len(self.spec.seeds.report) + len(self.base_trials)
 
     def select(self, outcomes: Mapping[str, Outcome]) -> dict[Cell, Selection]:
-        """Select every cell's grid point.
+        """Select every cell's point.
 
         Args:
             outcomes: trial id -> Outcome; a select trial without one counts as failed.
         """
         results: dict[Cell, list[Result]] = {}
-        for trial in self.trials:
-            results.setdefault(cell_of(trial), []).append(_result(trial, outcomes.get(trial.id), self.main_metrics[trial.task]))
+        for trial in self.exploration.due(outcomes):
+            results.setdefault(cell_of(trial), []).append(self._result(trial, outcomes.get(trial.id)))
         return {cell: select_point(found) for cell, found in results.items()}
 
     def edges(self, selected: Mapping[Cell, Selection]) -> dict[Cell, tuple[Edge, ...]]:
         """Return the cells whose selected point lies on an edge of the grid, with these edges."""
-        return edges_by_cell(selected, self.factory.points, {variant.label: variant.reads for variant in self.found.variants})
+        reads = {variant.label: variant.reads for variant in self.found.variants}
+        return edges_by_cell(selected, self.factory.points, reads, self.factory.study.axes if self.factory.study else NO_DOMAIN)
+
+    def _result(self, trial: Trial, outcome: Outcome | None) -> Result:
+        return _result(trial, outcome, self.main_metrics[trial.task])
 
     def report_trials(self, selected: Mapping[Cell, Point]) -> tuple[Trial, ...]:
         """Return the report trials of the cells whose point is selected; those of the untuned model are `base_trials`.
@@ -117,19 +148,22 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """Return what `fairsweep plan --json` prints."""
-        by_label = Counter(trial.label for trial in self.trials)
-        by_label.update(cell.label for cell in self.cells for _ in self.spec.seeds.report)
+        per_cell = self.factory.point_count * len(self.spec.seeds.select) + len(self.spec.seeds.report)
+        by_label = Counter({label: count * per_cell for label, count in Counter(cell.label for cell in self.cells).items()})
         return {
             "sweep": self.spec.name,
             "digest": self.digest,
-            "trials": len(self.trials) + self.report_count,
-            "phases": {"select": len(self.trials), "report": self.report_count},
+            "trials": self.select_count + self.report_count,
+            "phases": {"select": self.select_count, "report": self.report_count},
+            "open": self.select_count - len(self.trials),
+            "search": _search_json(self.factory.study),
             "methods": self._methods_json(),
             "trials_by_method": {variant.label: by_label[variant.label] for variant in self.found.variants},
             "base": {"trials": len(self.base_trials)},
             "main_metrics": self.main_metrics,
             "budgets": self.spec.budgets.model_dump(mode="json") if self.spec.budgets else None,
             "notes": self.notes,
+            "halving": self._halving_json(),
             "published": self._published_json(),
             "refused": [asdict(refusal) for refusal in self.refused],
             "certificate": self.certificate.to_json(),
@@ -155,6 +189,14 @@ class Plan:
         counts = _counts_json(self.counts[cell])
         return {**_cell_json(cell), "counts": counts, "roles": list(self.roles(cell)), "budgets": self.budgets(cell)}
 
+    def _halving_json(self) -> dict[str, Any] | None:
+        """Return the rungs of every task, the same for every row, with the steps that they leave of those of the whole grid."""
+        if (section := self.spec.halving) is None:
+            return None
+        training = {trial.task: trial.training for trial in self.trials}
+        tasks = {task: Rungs.of(section, some, len(self.factory.points)).to_json() for task, some in training.items()}
+        return {**section.model_dump(), "tasks": tasks}
+
     def _published_json(self) -> dict[str, Any] | None:
         """Return how many published figures there are, how many stand beside a row of this sweep, and the rows that it does not have."""
         if (published := self.spec.published) is None:
@@ -177,7 +219,7 @@ class Plan:
         return {
             variant.label: {
                 "implementation": variant.card.name,
-                "points": len(self.factory.points),
+                "points": self.factory.point_count,
                 "capacities": [_rung_json(**rung) for rung in rungs[variant.label].values()],
             }
             for variant in self.found.variants
@@ -208,6 +250,7 @@ def load_plan(source: str | Path, catalog: Catalog, overrides: Sequence[str] = (
     return _expand(read_spec(source, overrides), catalog)
 
 
+@collector_at_rest()
 def _expand(reading: Reading, catalog: Catalog) -> Plan:
     spec, found = reading.spec, resolve(reading.spec, catalog)
     # A key that the file gets wrong is left out above, and may then seem to be missing.
@@ -239,7 +282,8 @@ def _expand(reading: Reading, catalog: Catalog) -> Plan:
 
 def conduct_of(spec: SweepSpec) -> Conduct:
     """Return what a sweep file says of how its sweep is conducted."""
-    return Conduct(spec.search.accept_edge, {axis: ends.model_dump() for axis, ends in spec.search.extended.items()})
+    extended = {axis: ends.model_dump() for axis, ends in spec.search.extended.items()}
+    return Conduct(spec.search.accept_edge, extended, study=study_plan(spec), halving=spec.halving)
 
 
 def _nothing_to_train(refused: Iterable[Refusal]) -> Fault:
@@ -250,7 +294,12 @@ def _nothing_to_train(refused: Iterable[Refusal]) -> Fault:
 def _digest(spec: SweepSpec, trials: Iterable[Trial], base_trials: Iterable[Trial]) -> str:
     budgets = spec.budgets.model_dump(mode="json") if spec.budgets else None
     select = ((trial.label, trial.id) for trial in trials)
-    return sweep_digest(select, (trial.id for trial in base_trials), spec.seeds.report, spec.search.algorithm, budgets)
+    search = _search_json(study_plan(spec))
+    return sweep_digest(select, (trial.id for trial in base_trials), spec.seeds.report, search, budgets)
+
+
+def _search_json(study: StudyPlan | None) -> dict[str, Any] | None:
+    return study.model_dump(mode="json") if study is not None else None
 
 
 def _result(trial: Trial, outcome: Outcome | None, main: str) -> Result:
@@ -263,7 +312,7 @@ def _result(trial: Trial, outcome: Outcome | None, main: str) -> Result:
 def _entry(trial: Trial, variant: Variant | None, plan: Plan) -> Entry:
     main, optimizer = plan.main_metrics[trial.task], plan.spec.training.optimizer
     if variant is None:
-        return Entry(trial, main, Counts(peak=0, stored=0), optimizer=optimizer)
+        return Entry(trial, main, Counts(peak=0, stored=0), optimizer=optimizer, packed=planned_width(plan.spec, trial))
     card = variant.card
     cell = cell_of(trial)
     return Entry(
@@ -279,6 +328,7 @@ def _entry(trial: Trial, variant: Variant | None, plan: Plan) -> Entry:
         optimizer,
         budgets=plan.budgets(cell),
         tolerance=plan.tolerance,
+        packed=planned_width(plan.spec, trial),
     )
 
 

@@ -8,8 +8,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from orchestrator.cells import Cell, frozen_capacity
+from orchestrator.study_plan import StudyPlan
 from orchestrator.sweep_digest import sweep_digest
+from search_spaces.halving import HalvingSection
 from search_spaces.published import PublishedSection
+from search_spaces.search import size_of
 from search_spaces.sections import DEFAULT_OPTIMIZER
 from search_spaces.trial import TRIAL_FORMAT, Scalar
 
@@ -117,6 +120,7 @@ class Spec(_Part):
     budgets: Budgets | None = None
     training: Training = Training()
     resources: Resources = Resources()
+    halving: HalvingSection | None = None
     published: PublishedSection | None = None
 
 
@@ -133,16 +137,20 @@ class PlanDocument(_Part):
     select: tuple[PlannedTrial, ...]
     base_trials: tuple[PlannedTrial, ...]
     points: tuple[dict[str, Scalar | None], ...] = ()
+    """All points of a grid; of a search those that every study begins with."""
+    search: StudyPlan | None = None
 
     @property
     def varied(self) -> tuple[str, ...]:
-        """Axes of the grid that have more than one value."""
+        """Axes that have more than one value."""
+        if self.search is not None:
+            return tuple(axis for axis, domain in self.search.axes.items() if size_of(domain) > 1)
         axes = dict.fromkeys(axis for point in self.points for axis in point)
         return tuple(axis for axis in axes if len({point.get(axis) for point in self.points}) > 1)
 
 
 def edited(document: Mapping[str, Any], plan: PlanDocument) -> bool:
-    """Tell whether a plan's trials, seeds or budgets are other ones than those that its digest was made of.
+    """Tell whether a plan's trials, seeds, search or budgets are other ones than those that its digest was made of.
 
     Plans of another trial format are taken as they are: their digests were made in another way.
     """
@@ -151,4 +159,4 @@ def edited(document: Mapping[str, Any], plan: PlanDocument) -> bool:
     select = ((planned.label, planned.id) for planned in plan.select)
     base = (planned.id for planned in plan.base_trials)
     budgets = document["spec"].get("budgets")
-    return plan.digest != sweep_digest(select, base, plan.spec.seeds.report, plan.spec.search.algorithm, budgets)
+    return plan.digest != sweep_digest(select, base, plan.spec.seeds.report, document.get("search"), budgets)

@@ -10,10 +10,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from orchestrator.cells import Cell, cell_of
-from orchestrator.fairness import Conduct, Edge, edges_by_cell
+from orchestrator.fairness import NO_DOMAIN, Conduct, Edge, edges_by_cell
+from orchestrator.halving import bracket_of
 from orchestrator.integrity import altered_digest, delivered_under, unreadable
 from orchestrator.other_reads import other_reads
 from orchestrator.plan_document import Implementation, PlanDocument, PlannedTrial, edited
+from orchestrator.replay import Replay, open_points, replay
 from orchestrator.resolution import Refusal
 from orchestrator.selection import Result, Selection, select_point, stands
 from orchestrator.tracking import schema
@@ -70,6 +72,11 @@ class RecordedSweep:
         self._delivered = {record.trial_id: record for record in records if record.delivered}
 
     @cached_property
+    def bracket(self) -> str:
+        """Under what the select trials of a cell compete where the sweep is halved; else empty."""
+        return bracket_of(self.plan.spec.halving, self.plan.points, self.plan.spec.seeds.select)
+
+    @cached_property
     def counts(self) -> dict[Cell, Counts]:
         """Trainable parameters of every planned cell, those of the untuned model left out."""
         fields = Counts.model_fields
@@ -107,6 +114,37 @@ class RecordedSweep:
         return self._sorted_out[1]
 
     @cached_property
+    def select(self) -> tuple[PlannedTrial, ...]:
+        """The select trials that are known: all of a grid; of a search those that its studies ask for, given what has run."""
+        if self.plan.search is None:
+            return self.plan.select
+        return tuple(planned for found in self._replays.values() for planned in found.trials)
+
+    @property
+    def open_points(self) -> dict[Cell, int]:
+        """Number of points that a cell's study has still to ask for, where there are any."""
+        return open_points(self._replays)
+
+    @cached_property
+    def _replays(self) -> dict[Cell, Replay]:
+        if self.plan.search is None:
+            return {}
+        return replay(self.plan, self.plan.search, self._observed, self._trial_of)
+
+    def _counted(self, trial_id: str) -> RunRecord | None:
+        """Return the run of a trial, unless it was changed after its delivery."""
+        record = self._delivered.get(trial_id)
+        return None if record is None or unreadable(record) or self._of_no_plan(record) else record
+
+    def _trial_of(self, trial_id: str) -> Trial | None:
+        record = self._counted(trial_id)
+        return record.trial if record else None
+
+    def _observed(self, planned: PlannedTrial) -> Result | None:
+        record = self._counted(planned.id)
+        return self._result_of(planned, record) if record else None
+
+    @cached_property
     def selections(self) -> dict[Cell, Selection]:
         """The selected grid point of every cell of which a select trial ran."""
         return {cell: select_point(results) for cell, results in self._results.items() if self._ran(cell)}
@@ -115,7 +153,8 @@ class RecordedSweep:
     def edges(self) -> dict[Cell, tuple[Edge, ...]]:
         """The cells whose selected point stands and lies on an edge of the grid, with these edges."""
         standing = {cell: selection for cell, selection in self.selections.items() if stands(self._results[cell])}
-        return edges_by_cell(standing, self.plan.points, {label: method.reads for label, method in self.plan.implementations.items()})
+        reads = {label: method.reads for label, method in self.plan.implementations.items()}
+        return edges_by_cell(standing, self.plan.points, reads, self.plan.search.axes if self.plan.search else NO_DOMAIN)
 
     @cached_property
     def conduct(self) -> Conduct:
@@ -125,8 +164,10 @@ class RecordedSweep:
         return Conduct(
             accepted_edge=search.accept_edge or any(run.tags.get(schema.ACCEPTED_EDGE) == "true" for run in own),
             extended={axis: ends.model_dump() for axis, ends in search.extended.items()},
-            selected=all(planned.id in self.trials for planned in self.plan.select),
+            selected=not self.open_points and all(planned.id in self.trials for planned in self.select),
+            halving=self.plan.spec.halving,
             others=other_reads(self._delivered.values(), self.plan.digest, report_ids, self.counts),
+            study=self.plan.search,
         )
 
     def reports(self, cell: Cell) -> list[PlannedTrial]:
@@ -144,25 +185,25 @@ class RecordedSweep:
 
     def missing(self) -> Iterator[tuple[Phase, PlannedTrial]]:
         """Yield the planned trials that MLflow holds no complete run of, as far as they can be known."""
-        yield from (("select", planned) for planned in self.plan.select if planned.id not in self.trials)
+        yield from (("select", planned) for planned in self.select if planned.id not in self.trials)
         reports = [*self.plan.base_trials, *(planned for cell in self.counts for planned in self.reports(cell))]
         yield from (("report", planned) for planned in reports if planned.id not in self.trials)
 
     @cached_property
     def _results(self) -> dict[Cell, list[Result]]:
         results: dict[Cell, list[Result]] = {}
-        for planned in self.plan.select:
+        for planned in self.select:
             results.setdefault(planned.cell, []).append(self._result(planned))
         return results
 
     @cached_property
     def _listed(self) -> dict[str, PlannedTrial]:
-        return {planned.id: planned for planned in (*self.plan.select, *self.plan.base_trials)}
+        return {planned.id: planned for planned in (*self.select, *self.plan.base_trials)}
 
     @cached_property
     def _by_cell(self) -> dict[Cell, list[Trial]]:
         cells: dict[Cell, list[Trial]] = {}
-        for planned in self.plan.select:
+        for planned in self.select:
             if planned.id in self.trials:
                 cells.setdefault(planned.cell, []).append(self.trials[planned.id][0])
         return cells
@@ -197,7 +238,7 @@ class RecordedSweep:
             return None
         if trial.phase != "report" or (trial.seed not in self.plan.spec.seeds.report and not self._is_own(record)):
             return None
-        return self._listed.get(twin(trial, "select", self.plan.spec.seeds.select[0]).id)
+        return self._listed.get(twin(trial, "select", self.plan.spec.seeds.select[0], self.bracket).id)
 
     def _is_own(self, record: RunRecord) -> bool:
         """Tell whether a run was delivered under this digest, also where its tag was changed since."""
@@ -216,7 +257,10 @@ class RecordedSweep:
     def _result(self, planned: PlannedTrial) -> Result:
         if planned.id not in self.trials:
             return Result(planned.point, planned.seed, "error", None)
-        outcome = self.trials[planned.id][1].outcome
+        return self._result_of(planned, self.trials[planned.id][1])
+
+    def _result_of(self, planned: PlannedTrial, record: RunRecord) -> Result:
+        outcome = record.outcome
         score, loss = (outcome.metrics.get(f"selection/{name}") for name in (self.plan.main_metrics[planned.task], "loss"))
         status: Status = outcome.status
         return Result(planned.point, planned.seed, status, score, loss)
@@ -237,9 +281,9 @@ def load(reader: RunReader, sweep: str | None = None, digest: str | None = None)
     return RecordedSweep(reader.sweep_document(name, digest), reader.runs(name), reader.sweep_runs(name))
 
 
-def twin(trial: Trial, phase: Phase, seed: int) -> Trial:
-    """Return the same trial in another phase and on another seed."""
-    return trial.model_copy(update={"phase": phase, "seed": seed})
+def twin(trial: Trial, phase: Phase, seed: int, bracket: str = "") -> Trial:
+    """Return the same trial in another phase and on another seed; in the select phase of a halved sweep, in its bracket."""
+    return trial.model_copy(update={"phase": phase, "seed": seed, "bracket": bracket})
 
 
 def _renamed(trial: Trial, planned: PlannedTrial | None) -> Trial:

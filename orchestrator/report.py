@@ -18,6 +18,7 @@ from orchestrator.leaderboard.reading import read_board
 from orchestrator.leaderboard.render import table
 from orchestrator.plan import Plan
 from orchestrator.sweep.runner import RunResult
+from orchestrator.time_bar import TimeBar
 from orchestrator.tracking.connection import shown_uri, tracking_uri
 from orchestrator.tracking.delivery import Tracker
 
@@ -99,11 +100,14 @@ class RunReport:
             "trials": result.trials,
             "finished": result.finished,
             "failed": len(result.failed),
+            "pruned": result.pruned,
             "skipped": result.skipped,
             "wall_seconds": result.wall_seconds,
             "train_seconds": result.train_seconds,
             "side_by_side": result.side_by_side,
             "longest_pause_seconds": result.longest_pause_seconds,
+            "time": result.time.to_json(),
+            "packing": [choice.model_dump(mode="json") for choice in result.packing],
             "experiment_id": result.experiment_id,
             "tracking_uri": shown_uri(self.uri),
             "undelivered": list(result.undelivered),
@@ -121,14 +125,16 @@ class RunReport:
         result = self.result
         parts: list[RenderableType] = [table(self.board)] if self.board and not result.stopped_at else []
         skipped = f", {result.skipped} of them before this run" if result.skipped else ""
-        parts.append(Text(f"{result.finished} of {result.trials} trials finished{skipped}, {len(result.failed)} failed."))
+        pruned = f", {result.pruned} halved out" if result.pruned else ""
+        parts.append(Text(f"{result.finished} of {result.trials} trials finished{skipped}, {len(result.failed)} failed{pruned}."))
         if result.side_by_side:
             parts.append(
                 Text(
                     f"{result.wall_seconds:.0f} s in all, {result.train_seconds:.0f} s of training and evaluation on {result.side_by_side} "
-                    f"trials side by side; at most {result.longest_pause_seconds:.2f} s between trials."
+                    f"trials side by side; at most {result.longest_pause_seconds:.2f} s between trials. Where the time went:"
                 )
             )
+            parts.append(TimeBar(result.time.seconds))
         parts.append(Text(f"MLflow: {shown_uri(self.uri)}, experiment fairsweep/{self.plan.spec.name}. Browse it with: fairsweep ui"))
         return parts
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from orchestrator.budgets import solve
 from orchestrator.cells import Capacity, Cell, frozen_capacity, row_name
+from orchestrator.packing import method_faults
 from orchestrator.protocol import Catalog
 from orchestrator.published import metric_faults
 from orchestrator.variants import Variant, read_options
@@ -106,6 +107,7 @@ def resolve(spec: SweepSpec, catalog: Catalog) -> Resolution:
     _refuse_unread_head_rate(spec, found)
     _resolve_methods(spec, catalog, found)
     _refuse_doubles(found)
+    found.faults += method_faults(spec, found.variants)
     for model, variant in itertools.product(found.models, found.variants):
         _size(model, variant, spec, catalog, found)
     return found
@@ -163,10 +165,14 @@ def _refuse_unread_head_rate(spec: SweepSpec, found: Resolution) -> None:
     """Refuse an axis that doubles the trials of a model without a classification head, and changes nothing in them."""
     axis = "head_learning_rate"
     headless = dict.fromkeys(model for (model, _), form in found.forms.items() if form != "label")
-    if len(spec.grid.get(axis, ())) > 1 and headless:
+    values = spec.grid.get(axis, ())
+    if headless and (not isinstance(values, tuple) or len(values) > 1):
+        waste = (
+            f"every point would be trained {len(values)} times" if isinstance(values, tuple) else "the search would vary what nothing reads"
+        )
         found.fault(
             join("grid", axis),
-            f"{', '.join(headless)} has no classification head, so that every point would be trained {len(spec.grid[axis])} times. "
+            f"{', '.join(headless)} has no classification head, so that {waste}. "
             "Fix: remove the axis, or give the models that have a head a sweep of their own",
         )
 

@@ -24,7 +24,16 @@ def plan(made: Plan) -> list[RenderableType]:
     head = Text(f"{made.spec.name}: {document['trials']} trials, {phases['select']} to select and {phases['report']} to report")
     by_model = ["model"] if len(made.found.models) > 1 else []
     by_budget = ["budget", "off"] if document["budgets"] else []
-    table = Table("method", "implementation", *by_model, "adapter", "trainable parameters", *by_budget, "grid points", "trials")
+    table = Table(
+        "method",
+        "implementation",
+        *by_model,
+        "adapter",
+        "trainable parameters",
+        *by_budget,
+        "points" if document["search"] else "grid points",
+        "trials",
+    )
     for label, method in document["methods"].items():
         sizes = [(rung["config"], model, counts) for rung in method["capacities"] for model, counts in rung["models"].items()]
         for number, (config, model, counts) in enumerate(sizes or [({}, "-", None)]):
@@ -33,8 +42,31 @@ def plan(made: Plan) -> list[RenderableType]:
             table.add_row(*map(Text, [*cells, str(method["points"]), trials]))
     untuned = ["base", "the untuned model", *("-" for _ in by_model), "0", "0", *("-" for _ in by_budget), "-"]
     table.add_row(*untuned, str(document["base"]["trials"]))
-    notes = [*document["notes"], *unchecked(made.certificate), *published(document["published"])]
+    ways = [*searched(document), *halved(document["halving"])]
+    notes = [*document["notes"], *ways, *unchecked(made.certificate), *published(document["published"])]
     return [head, table, *map(Text, notes), *map(Text, refusals(document["refused"])), *certificate(made.certificate)]
+
+
+def searched(document: Mapping[str, Any]) -> list[str]:
+    """Return what a plan's search does, in two lines, or none for a grid."""
+    if (search := document["search"]) is None:
+        return []
+    cells = f"{search['trials']} points per row and task, the same sampler and seed {search['seed']} for every method"
+    axes = ", ".join(f"{axis} {_written(domain)}" for axis, domain in search["domain"].items())
+    way = f"{search['startup']} to start with, the same for every method, then {search['batch']} at a time by what the last ones scored"
+    opened = f"; the points of {document['open']} trials are open until then" if document["open"] else ""
+    known = way + opened if document["open"] else "all of them known from the start, the same for every method"
+    return [f"search: optuna {search['version']}, {search['sampler']}: {cells}; {known}", f"domain: {axes}"]
+
+
+def halved(found: Mapping[str, Any] | None) -> list[str]:
+    """Return how points are given up, a line per task; none where every point is trained to its end."""
+    lines = []
+    for task, rungs in (found or {"tasks": {}})["tasks"].items():
+        stages = ", ".join(f"{rung['survivors']} of {rung['points']} go on at step {rung['step']}" for rung in rungs["rungs"])
+        share = f"{rungs['steps']:,} of {rungs['full_steps']:,} steps ({rungs['steps'] / rungs['full_steps']:.0%})"
+        lines.append(f"halving of {task}: {stages}; {share} for every row and select seed, the same for every method")
+    return lines
 
 
 def unchecked(certified: Certificate) -> list[str]:
@@ -110,6 +142,13 @@ def document(content: Mapping[str, Any]) -> RenderableType:
     for key, value in content.items():
         table.add_row(Text(printable(key)), Text(printable(_cell(value))))
     return table
+
+
+def _written(domain: Any) -> str:
+    """Return a domain as a sweep file writes it."""
+    if isinstance(domain, Mapping):
+        return ", ".join(f"{kind} {list(bounds)}" for kind, bounds in domain.items())
+    return str(list(domain))
 
 
 def _sizes(counts: Mapping[str, Any] | None) -> list[str]:

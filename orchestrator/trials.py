@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache, cached_property
 from typing import Any
 
 from orchestrator.cells import Capacity, Cell
+from orchestrator.halving import bracket_of
 from orchestrator.resolution import Resolution
 from orchestrator.selection import Point
+from orchestrator.study import start_points
+from orchestrator.study_plan import study_plan
+from orchestrator.variants import Variant
 from search_spaces.domains import Value
 from search_spaces.spec import SweepSpec
 from search_spaces.trial import BASE, Checkpointing, MethodRef, ModelRef, Phase, Training, Trial
@@ -25,12 +29,23 @@ class TrialFactory:
 
     def __init__(self, spec: SweepSpec, found: Resolution) -> None:
         self.spec = spec
-        self.points = spec.points()
+        self.study = study_plan(spec)
+        """How every cell's study runs; None for a grid."""
+        self.points = spec.points() if self.study is None else start_points(self.study)
+        """All points of a grid; of a search those that every study begins with."""
+        self.bracket = bracket_of(spec.halving, self.points, spec.seeds.select)
         self._models = {model.id: model for model in found.models}
         self._tasks = found.tasks
         self._variants = {variant.label: variant for variant in found.variants}
+        self._optimizers = _owners(found.variants)
         self._training = cache(self._make_training)
+        self._section = cache(self._make_section)
         self._method = cache(self._make_method)
+
+    @property
+    def point_count(self) -> int:
+        """Number of points that every cell is tried at."""
+        return len(self.points) if self.study is None else self.study.trials
 
     @cached_property
     def known_points(self) -> frozenset[tuple[tuple[str, Value], ...]]:
@@ -38,21 +53,28 @@ class TrialFactory:
         return frozenset(map(frozen_point, self.points))
 
     def select(self, cell: Cell) -> Iterator[Trial]:
-        """Yield a cell's select trials: the whole grid on every select seed."""
+        """Yield a cell's select trials that are known from the start: the whole grid, or a study's first points, on every select seed."""
         for point in self.points:
-            for seed in self.spec.seeds.select:
-                yield self._make("select", cell, point, seed)
+            yield from self.select_at(cell, point)
+
+    def select_at(self, cell: Cell, point: Point) -> Iterator[Trial]:
+        """Yield a cell's select trials at one point."""
+        for seed in self.spec.seeds.select:
+            yield self._make("select", cell, point, seed)
 
     def report(self, cell: Cell, point: Point) -> Iterator[Trial]:
         """Yield a cell's report trials: the selected point on every report seed.
 
         Raises:
-            ValueError: the point is not in the grid.
+            ValueError: the point is not in the grid, or not in the domain of the search.
         """
-        if frozen_point(point) not in self.known_points:
+        if not self._can_be(point):
             raise ValueError(f"{dict(point)} is not a point of the grid, so {cell} cannot be reported at it")
         for seed in self.spec.seeds.report:
             yield self._make("report", cell, point, seed)
+
+    def _can_be(self, point: Point) -> bool:
+        return frozen_point(point) in self.known_points if self.study is None else self.study.holds(point)
 
     def base(self, model: ModelRef, task: str) -> Trial:
         """Return the trial of the untuned model: not a step of training, the test split read once."""
@@ -62,7 +84,7 @@ class TrialFactory:
         return self._construct("report", Cell(model.id, task, BASE), {}, self.spec.seeds.report[0], training, method)
 
     def _make(self, phase: Phase, cell: Cell, point: Point, seed: int) -> Trial:
-        training = self._training(cell.task, cell.label, frozen_point(point))
+        training = self._training(cell.task, self._optimizers[cell.label], frozen_point(point))
         return self._construct(phase, cell, point, seed, training, self._method(cell.label, cell.capacity))
 
     def _construct(self, phase: Phase, cell: Cell, point: Point, seed: int, training: Training, method: MethodRef) -> Trial:
@@ -80,12 +102,16 @@ class TrialFactory:
             point=dict(point),
             seed=seed,
             vary=self.spec.seeds.vary,
+            bracket=self.bracket if phase == "select" else "",
         )
 
-    def _make_training(self, task: str, label: str, point: tuple[tuple[str, Value], ...]) -> Training:
-        variant = self._variants[label]
+    def _make_training(self, task: str, owner: str, point: tuple[tuple[str, Value], ...]) -> Training:
+        variant = self._variants[owner]
         optimizer = {"optimizer": variant.optimizer.name, "optimizer_settings": variant.optimizer_settings}
-        return _training(self._tasks[task].training.model_dump(), {**optimizer, **dict(point)})
+        return _training(self._section(task), {**optimizer, **dict(point)})
+
+    def _make_section(self, task: str) -> dict[str, Any]:
+        return self._tasks[task].training.model_dump()
 
     def _make_method(self, label: str, capacity: Capacity) -> MethodRef:
         variant = self._variants[label]
@@ -102,6 +128,12 @@ def cells(found: Resolution) -> Iterator[Cell]:
 def frozen_point(point: Point) -> tuple[tuple[str, Value], ...]:
     """Return a grid point as a hashable value."""
     return tuple(sorted(point.items()))
+
+
+def _owners(variants: Iterable[Variant]) -> dict[str, str]:
+    """Map each label to the first one with the same optimiser and settings: their trials share the values of a grid point."""
+    first: dict[str, str] = {}
+    return {v.label: first.setdefault(repr((v.optimizer.name, sorted(v.optimizer_settings.items()))), v.label) for v in variants}
 
 
 def _training(section: Mapping[str, Any], values: Mapping[str, Any]) -> Training:

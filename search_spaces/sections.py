@@ -1,4 +1,4 @@
-"""The sections of the sweep file that stand on their own: models, data, training, search, seeds, resources, DeepSpeed."""
+"""The sections of the sweep file that stand on their own: models, data, training, seeds, resources, DeepSpeed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PlainSe
 
 from search_spaces.errors import Fault
 from search_spaces.faults import Section
-from search_spaces.trial import Checkpointing, ModelRef
+from search_spaces.trial import Batching, Checkpointing, ModelRef
 
 Item = TypeVar("Item")
 
@@ -118,6 +118,7 @@ class TrainingSection(Section):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     max_length: int = Field(default=2048, ge=2)
     max_new_tokens: int = Field(default=50, ge=1)
+    batches: Batching = "shuffled"
     checkpoint: Annotated[CheckpointSection, BeforeValidator(_checkpoint)] = CheckpointSection()
 
     misplaced: ClassVar[Mapping[str, str]] = {
@@ -134,40 +135,6 @@ class TrainingSection(Section):
         evaluations = checkpoint.get("evaluations") if isinstance(checkpoint, Mapping) else None
         if isinstance(steps, int) and isinstance(evaluations, int) and 1 <= steps < evaluations:
             yield Fault("checkpoint.evaluations", f"{evaluations} evaluations do not fit into {steps} steps")
-
-
-LARGEST_EXTENSION = 2
-"""How often the grid may be extended at one end of an axis."""
-
-
-class ExtensionSection(Section):
-    """How often one axis of the grid was extended by a step: written by `fairsweep extend`, counted by the fairness rules."""
-
-    low: int = Field(default=0, ge=0, le=LARGEST_EXTENSION)
-    high: int = Field(default=0, ge=0, le=LARGEST_EXTENSION)
-
-
-class SearchSection(Section):
-    """How the grid is searched."""
-
-    algorithm: str = "grid"
-    sampler: str | None = None
-    trials: int | None = Field(default=None, ge=1)
-    accept_edge: bool = False
-    """Whether selected points on the edge of the grid are reported as they are, their rows marked, where else the sweep stops."""
-    extended: dict[str, ExtensionSection] = Field(default_factory=dict)
-    """Axis -> steps that its two ends were extended by."""
-
-    @classmethod
-    def cross_faults(cls, raw: Mapping[str, Any]) -> Iterable[Fault]:
-        """Algorithms that are not there, and keys that the grid does not read."""
-        algorithm = raw.get("algorithm", "grid")
-        if algorithm != "grid":
-            yield Fault("algorithm", f"{algorithm!r} is not available. Valid: 'grid'.")
-            return
-        for key in ("sampler", "trials"):
-            if raw.get(key) is not None:
-                yield Fault(key, "the algorithm 'grid' does not read it; the number of trials follows from the grid", "remove it")
 
 
 class SeedsSection(Section):

@@ -7,14 +7,18 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, TypeAdapter, ValidationError
 
 from search_spaces.budgets import BudgetsSection
+from search_spaces.compute import ComputeSection, compute_faults
 from search_spaces.consistency import budget_faults, extension_faults, merged, model_faults, override_faults, worker_faults
 from search_spaces.errors import Fault
 from search_spaces.faults import Faults, Section, join
-from search_spaces.grid import Grid, Point, points, read_grid
+from search_spaces.grid import Grid, Point, points, read_grid, written_grid
+from search_spaces.halving import HalvingSection, halving_faults
+from search_spaces.packing import Packing, packing_faults
 from search_spaces.published import PublishedSection
+from search_spaces.search import SearchSection, search_faults
 from search_spaces.sections import (
     EXTRAS,
     DataSection,
@@ -22,7 +26,6 @@ from search_spaces.sections import (
     Extra,
     ModelSection,
     ResourcesSection,
-    SearchSection,
     SeedsSection,
     TrainingSection,
     Tuple,
@@ -71,11 +74,6 @@ def sweep_name(written: str) -> str:
     return written
 
 
-def _unavailable(written: Any) -> None:
-    if written is not None:
-        raise ValueError(f"{written!r} is not available. Valid: null.")
-
-
 class SweepSpec(Section):
     """A sweep file. Every section has its defaults, except models, tasks, methods, the learning rates and the budget."""
 
@@ -92,13 +90,19 @@ class SweepSpec(Section):
     """Trained besides the adapter, by every method."""
     budgets: BudgetsSection | None = None
     """Parameter budgets that the first capacity key of every method is solved for; None takes the capacities under `methods`."""
-    grid: Annotated[Grid, BeforeValidator(read_grid)]
+    grid: Annotated[Grid, BeforeValidator(read_grid), PlainSerializer(written_grid)]
+    """The axes that all methods share: a list of values each or, for a search, a continuous domain."""
     training: TrainingSection = TrainingSection()
     search: SearchSection = SearchSection()
-    halving: Annotated[None, BeforeValidator(_unavailable)] = None
+    halving: HalvingSection | None = None
+    """Gives up the worse points of a cell at rungs, the same for every method; None trains every point to the end."""
     seeds: SeedsSection = SeedsSection()
     resources: ResourcesSection = ResourcesSection()
+    packing: Packing = "off"
+    """How many trials may train at once in one process."""
     deepspeed: DeepSpeedSection = DeepSpeedSection()
+    compute: ComputeSection = ComputeSection()
+    """Kernels and memory; no part of a trial's id."""
     published: PublishedSection | None = None
     """What the literature reports for rows of this sweep."""
 
@@ -130,8 +134,12 @@ class SweepSpec(Section):
         yield from model_faults(raw)
         yield from budget_faults(raw)
         yield from extension_faults(raw)
+        yield from search_faults(raw)
         yield from worker_faults(raw)
+        yield from packing_faults(raw)
+        yield from compute_faults(raw)
         yield from override_faults(raw)
+        yield from halving_faults(raw)
 
     @classmethod
     def outline(cls, raw: Mapping[str, Any]) -> SweepSpec:
@@ -146,8 +154,10 @@ class SweepSpec(Section):
         return cls.model_construct(**values)
 
     def points(self) -> tuple[Point, ...]:
-        """The grid points, the same for every method, the last axis varying fastest."""
-        return tuple(points(self.grid))
+        """The grid points, the same for every method, the last axis varying fastest; none where a search asks for them."""
+        if self.search.algorithm != "grid":
+            return ()
+        return tuple(points({axis: values for axis, values in self.grid.items() if isinstance(values, tuple)}))
 
     def roles(self, model: str) -> Roles:
         """The roles that are adapted in one model."""

@@ -15,6 +15,7 @@ TRIAL_FORMAT = 2
 
 Phase = Literal["select", "report"]
 Scalar = bool | int | float | str
+Batching = Literal["shuffled", "bucketed"]
 BASE = "base"
 """Label and registry key of the untuned model, the reference row of every board."""
 
@@ -109,6 +110,8 @@ class Training(Frozen):
     """Tokens of the longest sequence, prompt and target together."""
     max_new_tokens: int = Field(default=50, ge=1)
     """Tokens that generation may write."""
+    batches: Batching = "shuffled"
+    """How a shuffled epoch is cut into batches: as it comes, or with examples of similar length in one batch."""
     checkpoint: Checkpointing
 
 
@@ -133,6 +136,8 @@ class Trial(Frozen):
     seed: int
     vary: tuple[Literal["init", "order", "dropout"], ...] = ("init", "order", "dropout")
     """What the seed drives; the rest runs on seed 0."""
+    bracket: str = ""
+    """Digest of the rungs and the points that a halved trial competes with; empty where no other trial decides how far it goes."""
 
     def meaning(self) -> dict[str, Any]:
         """Return everything that changes the numbers, and nothing else."""
@@ -141,6 +146,10 @@ class Trial(Frozen):
         del content["training"]["micro_batch"]
         if not self.training.optimizer_settings:
             del content["training"]["optimizer_settings"]
+        if not self.bracket:
+            del content["bracket"]
+        if self.training.batches == "shuffled":
+            del content["training"]["batches"]
         if self.model.digest:
             del content["model"]["id"], content["model"]["revision"]
         return {"format": TRIAL_FORMAT, **content}

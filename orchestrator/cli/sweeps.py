@@ -28,9 +28,12 @@ def plan(answer: Answer, spec: str, overrides: tuple[str, ...], as_json: bool) -
     """Show what a sweep would run, and certify that it is fair; trains nothing. SPEC is a file or a study's name."""
     from orchestrator import tables
     from orchestrator.catalog import InstalledCatalog
+    from orchestrator.doctor.threads import advice
     from orchestrator.plan import load_plan
 
     made = load_plan(spec, InstalledCatalog(), overrides)
+    for line in advice(made):
+        click.echo(f"fairsweep: on this machine, {line}", err=True)
     if as_json:
         answer.json(made.to_json())
     else:
@@ -64,6 +67,7 @@ def run(
 
     from orchestrator.catalog import InstalledCatalog
     from orchestrator.display import SweepDisplay
+    from orchestrator.doctor.threads import advice
     from orchestrator.plan import load_plan
     from orchestrator.report import RunReport
     from orchestrator.sweep.runner import Runner, sweep_documents
@@ -71,7 +75,9 @@ def run(
 
     made = load_plan(spec, InstalledCatalog(), with_edge(overrides, accept_edge))
     uri = chosen_uri(tracking_uri)
-    with SweepDisplay(Console(stderr=True), len(made.trials) + made.report_count, made.main_metrics) as display:
+    for line in () if address else advice(made):
+        click.echo(f"fairsweep: {line}", err=True)
+    with SweepDisplay(Console(stderr=True), made.select_count + made.report_count, made.main_metrics) as display:
         result = Runner(made, storage, uri, display, sweep_documents(made), address, retry_failed).run()
     report = RunReport(made, result, uri)
     for line in report.warnings():

@@ -15,6 +15,7 @@ from orchestrator.fairness.entry import Entry
 from orchestrator.fairness.environment import one_environment
 from orchestrator.fairness.rule import Rule
 from orchestrator.fairness.search import one_choice_rule, same_grid, same_seeds
+from orchestrator.fairness.searched import same_search
 from orchestrator.fairness.setting import default_settings, one_precision, same_parts
 
 UNCONDUCTED = Conduct()
@@ -51,10 +52,10 @@ class Certificate:
 def certify(entries: Sequence[Entry], conduct: Conduct = UNCONDUCTED) -> Certificate:
     """Apply every rule, in the order of their ids, to the trials of a sweep: as planned, or as found in MLflow."""
     rules: tuple[Callable[[Sequence[Entry]], Rule], ...] = (
-        same_grid,
+        same_grid if conduct.study is None else partial(same_search, plan=conduct.study),
         capacity_ladders,
         same_data,
-        same_budget,
+        partial(same_budget, conduct=conduct),
         same_seeds,
         test_read_once,
         same_parts,

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from orchestrator.study_plan import StudyPlan
+from search_spaces.halving import HalvingSection
+
 
 @dataclass(frozen=True)
 class OtherReads:
@@ -34,9 +37,13 @@ class Conduct:
         extended: axis -> end (`low`, `high`) -> steps by which the grid was extended there.
         selected: whether every select trial has run, so that the selected points stand.
         others: reads of the test split under other digests.
+        halving: how points are given up before their end; None where none is.
+        study: how every cell was searched; None for a grid.
     """
 
     accepted_edge: bool = False
     extended: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     selected: bool = True
     others: tuple[OtherReads, ...] = ()
+    halving: HalvingSection | None = None
+    study: StudyPlan | None = None

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.fairness.conduct import Conduct
-from orchestrator.fairness.edges import LEAST_VALUES, Edge, beside_failures, edges_of, ordered_values
+from orchestrator.fairness.edges import LEAST_VALUES, NO_DOMAIN, Edge, beside_failures, edges_of, ordered_values
 from orchestrator.fairness.entry import Entry
 from orchestrator.fairness.rule import Rule, by_row, verdict
 from orchestrator.fairness.search import result_of
 from orchestrator.selection import Result, Selection, select_point, stands
-from search_spaces.sections import LARGEST_EXTENSION
+from search_spaces.domains import Choice, Domain, Range
+from search_spaces.search import LARGEST_EXTENSION
 
 Place = tuple[str, str]
 """Scope and row."""
@@ -24,14 +25,15 @@ def inside_the_grid(entries: Sequence[Entry], conduct: Conduct) -> Rule:
         if entry.selects and entry.status is not None:
             selects.setdefault(by_row(entry), []).append(entry)
     reported = {by_row(entry) for entry in entries if entry.reports}
+    domain = conduct.study.axes if conduct.study is not None else NO_DOMAIN
     results = {place: [result_of(entry) for entry in some] for place, some in selects.items()}
     chosen = {place: select_point(some) for place, some in results.items()}
     found = {
-        place: edges_of(chosen[place], [result.point for result in some], selects[place][0].reads)
+        place: edges_of(chosen[place], [result.point for result in some], selects[place][0].reads, domain)
         for place, some in results.items()
         if place in reported or (conduct.selected and stands(some))
     }
-    axes = _axes(entries)
+    axes = _axes(entries) if conduct.study is None else _axes_of(domain)
     edges = {place: some for place, some in found.items() if some}
     deviations = [
         f"{row} on {scope}: reported at {edge}: better ones may lie beyond. "
@@ -53,7 +55,7 @@ def inside_the_grid(entries: Sequence[Entry], conduct: Conduct) -> Rule:
         _edge_marks(edges, selects),
         decided=bool(found) and conduct.selected,
         axes=axes,
-        unchecked=[axis for axis, values in axes.items() if 1 < len(values) < LEAST_VALUES],
+        unchecked=[axis for axis, values in axes.items() if 1 < len(values) < LEAST_VALUES and not isinstance(domain.get(axis), Range)],
         edges=[_edge_json(place, edge) for place, some in edges.items() for edge in some],
         beside_failures=_beside_failures(chosen, results),
         accepted=conduct.accepted_edge,
@@ -107,6 +109,13 @@ def _axes(entries: Sequence[Entry]) -> dict[str, list[float]]:
     points = [entry.trial.point for entry in entries if entry.selects]
     axes = dict.fromkeys(axis for point in points for axis in point)
     return {axis: list(values) for axis in axes if (values := ordered_values(points, axis))}
+
+
+def _axes_of(domain: Mapping[str, Domain]) -> dict[str, list[float]]:
+    """Return the values of the ordered axes of a search, of a continuous one its bounds."""
+    values = {axis: found.values if isinstance(found, Choice) else (found.low, found.high) for axis, found in domain.items()}
+    ordered = {axis: ordered_values([{axis: value} for value in listed], axis) for axis, listed in values.items()}
+    return {axis: list(listed) for axis, listed in ordered.items() if listed}
 
 
 def _edge_json(place: Place, edge: Edge) -> dict[str, Any]:

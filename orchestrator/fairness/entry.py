@@ -56,6 +56,7 @@ class Entry:
         data_digests: digests of what was read, by split.
         numerics: precision, engine and DeepSpeed configuration that were in force.
         environment: library versions, class of hardware, and threads and workers, that can change numbers.
+        packed: how many trials its pack had, or is to have; 1 with a process to itself, None where that is not known.
         metrics: final metrics, such as `selection/f1`.
     """
 
@@ -76,6 +77,7 @@ class Entry:
     data_digests: Mapping[str, str] | None = None
     numerics: Mapping[str, Any] | None = None
     environment: Mapping[str, Any] | None = None
+    packed: int | None = None
     metrics: Mapping[str, float] | None = None
 
     @cached_property

@@ -1,4 +1,4 @@
-"""The rule on the environment: the same library versions and the same class of hardware for all that is compared (F10)."""
+"""The rule on the environment: the same library versions, class of hardware and packing for all that is compared (F10)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from operator import attrgetter
 from typing import Any
 
 from orchestrator.fairness.entry import Entry
+from orchestrator.fairness.packing import pack_widths, packing_deviations
 from orchestrator.fairness.rule import Rule, by_row, disagreements, grouped, listed, verdict
 
 Environment = Mapping[str, Any]
@@ -30,12 +31,14 @@ def one_environment(entries: Sequence[Entry]) -> Rule:
     places = grouped((e for e in known if not e.cell.is_base), by_row, attrgetter("environment_name"))
     deviations += disagreements("environments", places, differ)
     deviations += _foreign_base(known)
+    deviations += packing_deviations(entries)
     return verdict(
         "F10",
         "one environment: library versions and hardware class",
         deviations,
         {} if deviations else _mixtures(known),
         environments={name: {"runs": runs[name], "differs": changes[name], "content": found[name]} for name in runs},
+        packed=pack_widths(entries),
     )
 
 

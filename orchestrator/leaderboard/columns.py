@@ -15,6 +15,7 @@ ABSENT = "-"
 NO_PROFILE = (
     "s/step and peak memory: of processes that several trials use, beside other trials; `resources: {solo: true}` measures each alone"
 )
+PACKED = "s/step and peak memory: not known of trials that shared a process (-); `resources: {solo: true}` measures each alone"
 INTERVALS = (
     "[low, high]: 95% confidence interval of the mean over seeds and test examples, conditional on the selected grid point: the choice of "
     "the point is not in it. The untuned model is not trained: its interval is over test examples only."
@@ -97,7 +98,15 @@ def notes(board: Board) -> list[str]:
             counted = ", counted as the untuned model" if run.status == "diverged" else ""
             why = f": {run.error}" if run.error else ""
             found.append(f"{name(row)}: {run.task} seed {run.seed} {run.status}{counted}{why} (run {run.run_id})")
-    return [*found, *board.analysis.notes, *([] if board.solo else [NO_PROFILE])]
+    return [*found, *board.analysis.notes, *profile_notes(board)]
+
+
+def profile_notes(board: Board) -> list[str]:
+    """Return what is to be said of the rows' times and memory, if they are no profiles."""
+    if board.solo:
+        return []
+    measured = [row.packed is None for row in board.rows if row.runs]
+    return [*([NO_PROFILE] if any(measured) or not measured else []), *([] if all(measured) else [PACKED])]
 
 
 def metrics(board: Board, task: str) -> list[str]:

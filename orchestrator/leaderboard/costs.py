@@ -39,6 +39,13 @@ def company(outcomes: Sequence[Outcome]) -> list[str]:
     return [f"s/step and peak memory are no profile: {reason}. Fix: give the sweep another name and run it again"]
 
 
+def pack_width(outcomes: Iterable[Outcome]) -> int | None:
+    """Return the width of the widest pack that trials were part of; None where each computed by itself."""
+    executions = (outcome.environment.get("execution") for outcome in outcomes)
+    widths = [width for found in executions if isinstance(found, dict) and isinstance(width := found.get("packed"), int) and width > 1]
+    return max(widths, default=None)
+
+
 def is_solo(outcome: Outcome) -> bool:
     """Tell whether a trial ran in a fresh process with no trial beside it."""
     execution = outcome.environment.get("execution")

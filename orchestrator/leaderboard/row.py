@@ -105,6 +105,8 @@ class Row(Frozen):
     """Those of `flops` in the forward pass, which is all that most published profiles count."""
     load_seconds: float | None = None
     """Time to put the stored adapter on the resident base."""
+    packed: int | None = None
+    """Width of the widest pack that a report run trained in, whose costs are not known; None where each run computed by itself."""
     runs: tuple[str, ...]
     """MLflow run ids of the report runs."""
     published: tuple[PublishedScores, ...] = ()

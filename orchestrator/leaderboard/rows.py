@@ -9,7 +9,7 @@ from itertools import groupby
 
 from orchestrator.cells import Capacity, Cell, row_name
 from orchestrator.fairness import Certificate
-from orchestrator.leaderboard.costs import company, costs_of
+from orchestrator.leaderboard.costs import company, costs_of, pack_width
 from orchestrator.leaderboard.published import published_scores
 from orchestrator.leaderboard.report_runs import ReportRun, report_runs
 from orchestrator.leaderboard.row import FailedRun, MetricScore, Row, TaskScore
@@ -96,6 +96,7 @@ def _row(sweep: RecordedSweep, row: Cell, counts: Counts, tasks: Mapping[str, Ta
         failed_runs=tuple(failed),
         runs=tuple(run.record.run_id for run in runs if run.record),
         marks=(*_incompleteness(sweep, tasks, runs), *_left_out(sweep, row), *(company(done) if sweep.plan.spec.resources.solo else ())),
+        packed=pack_width(done),
         **costs_of(done),
     )
 

@@ -32,7 +32,7 @@ class Changeover:
 
         A cell whose report phase has begun stops nothing: its test split has been read, and only an audit can still say so.
         """
-        broken = {cell_of(trial) for trial in self.plan.trials if outcomes[trial.id].status in UNDECIDED}
+        broken = {cell_of(trial) for trial in self.plan.exploration.due(outcomes) if outcomes[trial.id].status in UNDECIDED}
         chosen = {cell: found for cell, found in self.plan.select(outcomes).items() if cell not in broken}
         if not self.plan.spec.search.accept_edge:
             self.stopped_at = self._not_begun(self.plan.edges(chosen), chosen)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from cluster.fleet import Fleet
 from orchestrator.sweep.bases import Bases
 from orchestrator.sweep.course import Course
-from search_spaces.trial import DataRef, ModelRef
+from search_spaces.trial import BASE, DataRef, ModelRef, Trial, digest
+from trainers.packing.choice import Kind, PackingPost
 from trainers.results import SentinelPost
 
 Settings = tuple[tuple[str, Any], ...]
@@ -15,18 +17,38 @@ Settings = tuple[tuple[str, Any], ...]
 
 
 def start_group(
-    group: int, *, fleet: Fleet, bases: Bases, course: Course, deepspeed: Settings, sentinels: SentinelPost | None = None
+    group: int,
+    *,
+    fleet: Fleet,
+    bases: Bases,
+    course: Course,
+    deepspeed: Settings,
+    sentinels: SentinelPost | None = None,
+    packing: PackingPost | None = None,
 ) -> None:
     """Start a group, for the first time or anew, and let it load the base that is to be its next one.
 
     Args:
         sentinels: where the group records the sentinel of its environment, if there is none yet.
+        packing: what is measured to choose how many trials share a process, the trials left open.
     """
     before = bases.drop(group)
     model = bases.choose(group, course.waiting()) or before
-    if model is not None:
-        bases.hold(group, model)
-    fleet.start(group, None if model is None else (model, data_on(model, course), deepspeed, sentinels))
+    if model is None:
+        fleet.start(group, None)
+        return
+    bases.hold(group, model)
+    post = None if packing is None else replace(packing, trials=representatives(model, course))
+    fleet.start(group, (model, data_on(model, course), deepspeed, sentinels, post))
+
+
+def representatives(model: ModelRef, course: Course) -> tuple[Trial, ...]:
+    """Return trials that stand for all that are still to be trained on a base: of each kind one of every method and capacity."""
+    found: dict[tuple[Kind, str, str], Trial] = {}
+    for trial in course.trials:
+        if trial.model == model and trial.id not in course.outcomes and trial.method.name != BASE:
+            found.setdefault((Kind.of(trial), trial.label, digest(trial.method.capacity)), trial)
+    return tuple(found.values())
 
 
 def data_on(model: ModelRef, course: Course) -> list[tuple[str, DataRef, int, int]]:

@@ -5,24 +5,27 @@ from __future__ import annotations
 import json
 import logging
 import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from types import FrameType
 from typing import Any, Protocol
 
 from orchestrator import sentinel
 from orchestrator.cells import Cell
 from orchestrator.fairness import Edge
+from orchestrator.halving import Ladder
 from orchestrator.plan import Plan
 from orchestrator.sweep.changeover import Changeover
+from orchestrator.sweep.climb import Climb
 from orchestrator.sweep.course import Course, Observer
+from orchestrator.sweep.jobs import make_job
 from orchestrator.sweep.lock import sweep_lock
 from orchestrator.sweep.ray_session import ray_session, throw_away_folder
+from orchestrator.sweep.termination import termination_as_interrupt
+from orchestrator.sweep.timeline import Timeline, TimeUse
+from orchestrator.sweep.widths import Widths
 from orchestrator.tracking import schema
 from orchestrator.tracking.connection import AccessError, exists
 from orchestrator.tracking.deliverer import Deliverer
@@ -32,12 +35,15 @@ from search_spaces.errors import StorageError, TrackingError, UnknownNameError
 from search_spaces.loading import dump_spec
 from search_spaces.trial import Trial
 from trainers.outcomes import OutcomeStore
-from trainers.results import SENTINELS, Job, Outcome, Progress, SentinelPost
+from trainers.packing.choice import Choice, PackingPost
+from trainers.results import SENTINELS, Outcome, Progress, SentinelPost
 from trainers.storage import Storage
 
 log = logging.getLogger(__name__)
 
 WORKER = "trainers.worker:Worker"
+TIME = "time.json"
+"""Artifact of the sweep run: where the time went."""
 DELIVERY_SECONDS = float(os.environ.get("FAIRSWEEP_DELIVERY_SECONDS", "120"))
 """How long the end of a run waits for a tracking store that is away; what is left is delivered by the next run."""
 
@@ -57,14 +63,20 @@ class RunResult:
     skipped: int = 0
     failed: list[tuple[Trial, Outcome]] = field(default_factory=list)
     finished: int = 0
+    pruned: int = 0
+    """Trials that were halved out."""
     wall_seconds: float = 0.0
     train_seconds: float = 0.0
     """Seconds in training steps and evaluations, over all trials of this run."""
     side_by_side: int = 0
     longest_pause_seconds: float = 0.0
     """Longest time without training or evaluation around the change from one trial to the next, while there was one to hand out."""
+    time: TimeUse = field(default_factory=TimeUse)
+    """Where the workers' time went."""
     interrupted: bool = False
     undelivered: tuple[str, ...] = ()
+    packing: tuple[Choice, ...] = ()
+    """How many trials shared a process, and what that was chosen by, where it was measured."""
     experiment_id: str | None = None
     stopped_at: dict[Cell, tuple[Edge, ...]] = field(default_factory=dict)
     """Cells whose selected point lies on an edge of the grid, which kept the report phase from beginning."""
@@ -97,7 +109,7 @@ class Runner:
             StorageError: the storage is full; what was recorded before is kept.
             FairsweepError: a model or data cannot be loaded, or a trial fits on no machine.
         """
-        folder, begun = Storage.at(self.storage) / self.plan.spec.name, time.monotonic()
+        folder, begun, timeline = Storage.at(self.storage) / self.plan.spec.name, time.monotonic(), Timeline(time.time())
         with sweep_lock(folder, time.time()) as marker:
             store = OutcomeStore(folder / "outcomes")
             store.sweep_up()
@@ -109,10 +121,10 @@ class Runner:
             with Deliverer(tracker, store) as deliverer:
                 deliverer.put_sweep(self.documents, "running", time.time(), self._tags())
                 changeover = Changeover(self.plan, lambda: {*store.ids(), *elsewhere})
-                course = self._course(store, deliverer, elsewhere, changeover)
+                course = self._course(store, deliverer, elsewhere, changeover, self._climb(folder))
                 try:
-                    with _termination_as_interrupt():
-                        self._train(course, folder, marker, result)
+                    with termination_as_interrupt():
+                        self._train(course, folder, marker, result, timeline)
                 except KeyboardInterrupt:
                     result.interrupted = True
                 except BaseException:
@@ -122,21 +134,30 @@ class Runner:
                 result.stopped_at = changeover.stopped_at
                 status = _status(course, result)
                 deliverer.put_action(SENTINELS, partial(sentinel.deliver, self.uri, self.plan.spec.name, folder))
-                deliverer.put_sweep(self.documents, status, time.time(), self._tags())
+                documents = {**self.documents, TIME: json.dumps(timeline.use(time.time()).to_json(), indent=1)}
+                deliverer.put_sweep(documents, status, time.time(), self._tags())
                 result.undelivered = deliverer.close(DELIVERY_SECONDS)
             if course.stopped:
                 raise StorageError(course.stopped)
             result.experiment_id = _experiment_id(tracker) if not result.undelivered else None
             result.wall_seconds = time.monotonic() - begun
+            result.time = timeline.use(time.time())
         return result
 
     def _tags(self) -> dict[str, str]:
         return {schema.ACCEPTED_EDGE: "true"} if self.plan.spec.search.accept_edge else {}
 
-    def _course(self, store: OutcomeStore, deliverer: Deliverer, elsewhere: Mapping[str, Outcome], changeover: Changeover) -> Course:
+    def _climb(self, folder: Storage) -> Climb | None:
+        halving, plan = self.plan.spec.halving, self.plan
+        return None if halving is None else Climb(Ladder(plan.trials, halving, plan.main_metrics), folder)
+
+    def _course(
+        self, store: OutcomeStore, deliverer: Deliverer, elsewhere: Mapping[str, Outcome], changeover: Changeover, climb: Climb | None
+    ) -> Course:
         return Course(
+            climb=climb,
             store=store,
-            select=self.plan.trials,
+            exploration=self.plan.exploration,
             independent=self.plan.base_trials,
             report_trials=changeover.report_trials,
             observer=_Watched(self.display, deliverer),
@@ -144,25 +165,28 @@ class Runner:
             elsewhere=elsewhere,
         )
 
-    def _train(self, course: Course, folder: Storage, marker: str, result: RunResult) -> None:
+    def _train(self, course: Course, folder: Storage, marker: str, result: RunResult, timeline: Timeline) -> None:
         if course.finished:
             return
         # Once more inside: Ray takes over the signals when it starts.
-        with ray_session(self.address), self._alone_on_cluster(folder), throw_away_folder() as scratch, _termination_as_interrupt():
+        with ray_session(self.address), self._alone_on_cluster(folder), throw_away_folder() as scratch, termination_as_interrupt():
             from orchestrator.sweep.tuning import Tuning
 
             resources = self.plan.spec.resources
-            tuning = Tuning(WORKER, resources, course, self._deepspeed(), SentinelPost(folder.uri, marker))
+            post = PackingPost(folder.uri, (), self.plan.spec.compute.settings, resources.memory)
+            widths = Widths(self.plan.packing, resources.solo, post)
+            tuning = Tuning(WORKER, resources, course, self._deepspeed(), SentinelPost(folder.uri, marker), widths)
             try:
-                result.side_by_side = len(tuning.fleet)
+                result.side_by_side = timeline.workers = len(tuning.fleet)
                 self.display.watch(tuning.fleet.progress, result.side_by_side)
                 job = partial(make_job, self._job(folder, marker, result.side_by_side), resources.solo)
-                pauses = tuning.run(job, scratch)
+                pauses = tuning.run(job, scratch, timeline)
                 known = [(course.outcomes[key], wait) for key, wait in pauses.items() if key in course.outcomes]
                 result.longest_pause_seconds = max((_pause(outcome, wait) for outcome, wait in known), default=0.0)
             finally:
                 # The display must not ask members that are about to end: Ray would start anew to answer it.
                 self.display.watch(list, 0)
+                result.packing = widths.choices
                 tuning.fleet.close()
 
     def _alone_on_cluster(self, folder: Storage) -> AbstractContextManager[None]:
@@ -176,7 +200,7 @@ class Runner:
         """Return what the jobs of all trials have in common."""
         time_limit = self.plan.spec.resources.time_limit
         common = {"storage": folder.uri, "marker": marker, "time_limit": time_limit, "side_by_side": side_by_side}
-        return {**common, "deepspeed": self._deepspeed()}
+        return {**common, "deepspeed": self._deepspeed(), "compute": self.plan.spec.compute.settings}
 
     def _deepspeed(self) -> tuple[tuple[str, Any], ...]:
         section = self.plan.spec.deepspeed.model_dump()
@@ -186,22 +210,10 @@ class Runner:
     def _summarise(self, course: Course, result: RunResult, begun: float) -> None:
         result.trials, result.skipped = len(course.trials), course.skipped
         done = [(trial, course.outcomes[trial.id]) for trial in course.trials if trial.id in course.outcomes]
-        result.failed = [(trial, outcome) for trial, outcome in done if outcome.status != "finished"]
-        result.finished = len(done) - len(result.failed)
+        result.failed = [(trial, outcome) for trial, outcome in done if outcome.status not in ("finished", "pruned")]
+        result.pruned = sum(outcome.status == "pruned" for _, outcome in done)
+        result.finished = len(done) - len(result.failed) - result.pruned
         result.train_seconds = sum(course.outcomes[trial_id].profile.train_seconds for trial_id in course.settled_now)
-
-
-def make_job(common: Mapping[str, Any], solo: bool, trial: str, attempt: str) -> Job:
-    """Return what a member of the fleet is handed for one trial.
-
-    Args:
-        common: what all jobs of the sweep share.
-        solo: whether the report trials, whose costs the board shows, are profiles; those of the select phase share a process.
-        trial: the trial's JSON.
-        attempt: name of this hand-out.
-    """
-    found = Trial.model_validate_json(trial)
-    return Job(found, attempt, solo=solo and found.phase == "report", **common)
 
 
 def sweep_documents(plan: Plan) -> dict[str, str]:
@@ -223,7 +235,8 @@ def _status(course: Course, result: RunResult) -> str:
 
 def _pause(outcome: Outcome, wait_seconds: float) -> float:
     """Return the wait before a trial and what the trial spent on attaching, recording and storing."""
-    return wait_seconds + outcome.profile.wall_seconds - outcome.profile.train_seconds
+    profile = outcome.profile
+    return wait_seconds + profile.wall_seconds - profile.train_seconds - profile.spans.get("wait", 0.0)
 
 
 class _Watched:
@@ -273,21 +286,3 @@ def _experiment_id(tracker: Tracker) -> str | None:
         return tracker.experiment_id()
     except TrackingError:
         return None
-
-
-@contextmanager
-def _termination_as_interrupt() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C, so that a preempted driver saves and ends in order; a shell may have started it with Ctrl-C ignored."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

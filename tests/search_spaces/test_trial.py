@@ -75,8 +75,10 @@ CHANGING: dict[tuple[str, ...], st.SearchStrategy[Any]] = {
     ("training", "dropout"): floats,
     ("training", "max_length"): integers,
     ("training", "max_new_tokens"): integers,
+    ("training", "batches"): st.sampled_from(["bucketed"]),
     ("training", "checkpoint", "best"): st.sampled_from(["loss", None]),
     ("training", "checkpoint", "evaluations"): integers,
+    ("bracket",): names,
 }
 KEEPING: dict[tuple[str, ...], st.SearchStrategy[Any]] = {
     ("label",): names,

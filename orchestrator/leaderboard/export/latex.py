@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from orchestrator.leaderboard.board import Board
-from orchestrator.leaderboard.columns import NO_PROFILE
+from orchestrator.leaderboard.columns import profile_notes
 from orchestrator.leaderboard.export.apart import apart_tables
 from orchestrator.leaderboard.export.board_columns import Column, cost_columns, name_columns, score_columns, seeds_column
 from orchestrator.leaderboard.export.caption import caption
@@ -48,7 +48,7 @@ def _model(board: Board, rows: Sequence[Row]) -> Iterator[str]:
     rest = [*([column] for column in score_columns(board, rows, notes)), [*cost_columns(board, rows), *seeds_column(rows)]]
     parts = list(_parts(rows, WIDTH - sum(_GAP + column.letters(rows) for column in first), rest))
     label = f"tab:{slug(board.sweep)}-{model_slugs(board)[rows[0].model]}"
-    remarks = notes.tex([] if board.solo else [NO_PROFILE.replace("`", "")])
+    remarks = notes.tex([note.replace("`", "") for note in profile_notes(board)])
     inside = len(remarks) <= _NOTES_INSIDE
     for number, columns in enumerate(parts, start=1):
         part = (number, len(parts)) if len(parts) > 1 else None

@@ -42,6 +42,7 @@ class Planted(PairMethod):
         },
         trains_at_start=("up.*",),
         exports_lora=True,
+        packable=True,
     )
 
     def build(self, base: nn.Module) -> None:

@@ -66,7 +66,7 @@ def test_names_are_checked_beside_the_files_other_faults(plan_of: PlanOf) -> Non
         "tasks=[readng, counting]",
         "models=[{id: tny, dtype: int8}]",
         "grid.learning_rate=[]",
-        "halving={}",
+        "halving={reduction: 1}",
         "training.steps=0",
     )
     assert set(faults) == {
@@ -80,7 +80,7 @@ def test_names_are_checked_beside_the_files_other_faults(plan_of: PlanOf) -> Non
         "models",
         "grid.learning_rate",
         "training.steps",
-        "halving",
+        "halving.reduction",
     }
 
 

@@ -48,7 +48,7 @@ class Runs:
     def run(self, plan: Plan, score: Score, most: int = 1000, **changes: Mapping[str, Any]) -> tuple[Changeover, list[Trial]]:
         """Run up to `most` trials; `changes` are those of the Outcomes, by label."""
         changeover = Changeover(plan, self.store.ids)
-        course = Course(self.store, plan.trials, plan.base_trials, changeover.report_trials, Silent())
+        course = Course(self.store, plan.exploration, plan.base_trials, changeover.report_trials, Silent())
         ran: list[Trial] = []
         while not course.finished and len(ran) < most:
             trial = course.next()

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.exploration import Enumeration
 from orchestrator.sweep.course import HAND_OUTS, Course
 from search_spaces.trial import Trial
 from trainers.outcomes import OutcomeStore
@@ -39,7 +40,16 @@ def course_of(store: OutcomeStore, trial_of: Trials) -> Callable[..., Course]:
 
         select = tuple(trial_of(seed=seed) for seed in (100, 101))
         base = (trial_of(phase="report", label="base", seed=0),)
-        return Course(**{"store": store, "select": select, "independent": base, "report_trials": report, "observer": Recorder(), **changes})
+        return Course(
+            **{
+                "store": store,
+                "exploration": Enumeration(select),
+                "independent": base,
+                "report_trials": report,
+                "observer": Recorder(),
+                **changes,
+            }
+        )
 
     return make
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 from orchestrator.tracking.connection import connect
 
@@ -49,6 +50,10 @@ def test_a_sweep_prints_one_document_with_board_and_certificate(undisturbed: tup
         assert score["seeds"] == score["finished"] == 2 and score["selected"]["learning_rate"] in (1e-3, 1e-2)
         assert len(rows[name]["runs"]) == 2
     assert printed["wall_seconds"] >= printed["longest_pause_seconds"] > 0
+    time = printed["time"]
+    assert sum(time["seconds"].values()) == pytest.approx(time["workers"] * time["wall_seconds"], rel=0.02)
+    assert all(time["seconds"][part] > 0 for part in ("start", "train", "evaluate", "swap")) and 0 < time["busy"] <= 1
+    assert sum(time["shares"].values()) == pytest.approx(1)
     assert live_runs(place.folder) == Counter(dict.fromkeys(place.outcomes(), 1))
 
 
@@ -60,6 +65,16 @@ def test_the_board_can_be_read_again_from_mlflow_alone(undisturbed: tuple[Any, d
     assert len(place.json("runs", "micro", "--json")) == 9
     run = printed["leaderboard"][-1]["runs"][0]
     assert place.json("show", run, "--json")["run_id"] == run
+
+
+def test_where_the_time_went_is_an_artifact_of_the_sweep_run(undisturbed: tuple[Any, dict[str, Any]]) -> None:
+    place, printed = undisturbed
+    client = connect(f"sqlite:///{place.folder}/fairsweep/mlflow.db")
+    run = client.search_runs([printed["experiment_id"]], "tags.`fairsweep.kind` = 'sweep'")[0]
+    kept = Path(client.download_artifacts(run.info.run_id, "time.json", str(place.folder)))
+    document = json.loads(kept.read_text())
+    assert document["seconds"]["train"] == pytest.approx(printed["time"]["seconds"]["train"])
+    assert document["wall_seconds"] <= printed["time"]["wall_seconds"]
 
 
 def test_loss_curves_are_recorded_per_step(undisturbed: tuple[Any, dict[str, Any]]) -> None:
