@@ -75,7 +75,7 @@ function linesPanel(grids, place, domain) {
     30,
   );
   const values = grids.flatMap((grid, line) =>
-    bestOf(grid, grid.points).map((point) => heatCell(grid, point, domain, { x: axis ? setting(placeOf(point)[axis]) : "the only point", y: names[line] })),
+    bestOf(grid, grid.points).map((point) => heatCell(grid, point, domain, { x: axis ? setting(spotOf(point)[axis]) : "the only point", y: names[line] })),
   );
   const sizes = { x: axis ? grids[0].axes[axis].map(setting) : ["the only point"], y: names };
   const height = 26 * grids.length + 60;
@@ -87,8 +87,8 @@ function planePanels(grid, domain) {
   const [across, down, ...further] = axesOf(grid).sort((a, b) => grid.axes[b].length - grid.axes[a].length);
   const height = 30 * grid.axes[down].length + 56;
   return slices(grid, further).map((slice) => {
-    const points = bestOf(grid, grid.points).filter((point) => further.every((axis) => same(placeOf(point)[axis], slice[axis])));
-    const values = points.map((point) => heatCell(grid, point, domain, { x: setting(placeOf(point)[across]), y: setting(placeOf(point)[down]) }));
+    const points = bestOf(grid, grid.points).filter((point) => further.every((axis) => same(spotOf(point)[axis], slice[axis])));
+    const values = points.map((point) => heatCell(grid, point, domain, { x: setting(spotOf(point)[across]), y: setting(spotOf(point)[down]) }));
     const axes = { x: grid.axes[across].map(setting), y: grid.axes[down].map(setting), xTitle: shortened(across), yTitle: shortened(down) };
     const specify = (width) => heatSpec(values, { ...axes, width, height });
     const title = [glyph(grid.of.method), rowName(grid.of, 24), further.length ? element("small", {}, ` ${settings(slice)}`) : null];
@@ -106,14 +106,14 @@ function planePanels(grid, domain) {
 }
 
 /** Where a point stands among the values of the axes: a search draws points between them. */
-function placeOf(point) {
+function spotOf(point) {
   return point.cell ?? point.point;
 }
 
 /** Return one point for each place: the selected one, else the best. */
 function bestOf(grid, points) {
   const worth = (point) => (same(point.point, grid.selected) ? Infinity : isNumber(point.score) ? point.score : -Infinity);
-  const places = groupedBy(points, (point) => JSON.stringify(placeOf(point)));
+  const places = groupedBy(points, (point) => JSON.stringify(spotOf(point)));
   return Object.values(places).map((some) => some.reduce((best, point) => (worth(point) > worth(best) ? point : best)));
 }
 

@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import re
+from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -190,3 +191,10 @@ def test_a_cache_that_cannot_be_written_costs_time_only(cache: Path, caplog: pyt
     with caplog.at_level(logging.WARNING):
         assert made_anew() == "made()<\\/script>"
     assert "move the cache by FAIRSWEEP_CACHE" in caplog.text
+
+
+def test_no_two_scripts_declare_one_name() -> None:
+    # They share one scope, where the later of two functions replaces the other without a word.
+    declared = re.findall(r"^(?:async )?(?:function\*?|const|let|class) (\w+)", assembly.page_script(), re.MULTILINE)
+    assert len(declared) > 100
+    assert [name for name, count in Counter(declared).items() if count > 1] == []
