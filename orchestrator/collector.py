@@ -11,7 +11,8 @@ from contextlib import contextmanager
 def collector_at_rest() -> Iterator[None]:
     """Let nothing be collected in a `with` block, or in the function that this decorates.
 
-    The trials of a large sweep all stay, and the collector would look at all of them again and again: a quarter of a plan's time.
+    The trials of a large plan and the runs of a large board all stay, and the collector would look at all of them again and again: a
+    quarter of the time.
     """
     was_enabled = gc.isenabled()
     gc.disable()
