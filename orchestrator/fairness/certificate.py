@@ -63,7 +63,7 @@ def certify(entries: Sequence[Entry], conduct: Conduct = UNCONDUCTED) -> Certifi
         partial(inside_the_grid, conduct=conduct),
         one_environment,
         one_choice_rule,
-        default_settings,
+        partial(default_settings, conduct=conduct),
         partial(no_unseen_reads, conduct=conduct),
     )
     return Certificate(tuple(rule(entries) for rule in rules))

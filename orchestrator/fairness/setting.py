@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.fairness.adapted import adapted_roles, head_parameters, merged_marks, other_heads, own_positions
+from orchestrator.fairness.conduct import Conduct
 from orchestrator.fairness.entry import Entry
 from orchestrator.fairness.rule import Rule, by_label, by_row, disagreements, distinct, grouped, pooled, several, verdict
 
@@ -71,13 +72,17 @@ def one_precision(entries: Sequence[Entry]) -> Rule:
     )
 
 
-def default_settings(entries: Sequence[Entry]) -> Rule:
-    """F12: scale and settings are the registered defaults, or stand as a labelled variant beside the row that has them."""
+def default_settings(entries: Sequence[Entry], conduct: Conduct) -> Rule:
+    """F12: scale and settings are the registered defaults, or stand as a labelled variant beside the row that has them.
+
+    Where studies draw the scale, every method has scales of its own, and F1 repeats each study.
+    """
     tuned = [entry for entry in entries if not entry.cell.is_base]
     identities = grouped(tuned, lambda e: (e.cell.model, e.cell.label), _identity)
     deviations = several("one label stands for several methods, versions or settings:", identities)
     scales = grouped((e for e in tuned if e.selects), by_row, lambda e: e.trial.training.scale)
-    deviations += disagreements("scale", scales)
+    if conduct.study is None or "scale" not in conduct.study.domain:
+        deviations += disagreements("scale", scales)
     labels = by_label(tuned)
     plain = {entry.trial.method.name for entry in labels.values() if not _variation(entry)}
     variants = {label: variation for label, entry in labels.items() if (variation := _variation(entry))}

@@ -79,6 +79,14 @@ def test_an_untouched_search_passes_its_audit(sweep: Sweep) -> None:
     assert not later[0] & later[1], "each method's search goes its own way"
 
 
+def test_a_scale_that_is_searched_is_no_setting_of_a_method() -> None:
+    drawn = Sweep(TEXT.replace("weight_decay: {uniform: [0.0, 0.1]}", "scale: {uniform: [0.5, 4.0]}"), score)
+    scales = [{trial.training.scale for trial in selects(drawn, label)} for label in ("thin", "plain")]
+    assert scales[0] != scales[1]
+    found = audit(recorded(drawn, drawn.outcomes))
+    assert found.ok, [rule.to_json() for rule in found.rules if not rule.ok]
+
+
 def test_a_point_that_the_sampler_would_not_have_asked_for_is_found(sweep: Sweep) -> None:
     last = selects(sweep, "plain")[-1]
     point = {**last.point, "learning_rate": 0.0123}
