@@ -173,7 +173,6 @@ class Worker:
             StorageError: the Outcome could not be written, or would be where the driver does not see it; nothing of it is recorded.
             Exception: what this worker of a group suffered and the others did not; nothing of it is recorded.
         """
-        trial, training = job.trial, job.trial.training
         if job.marker and job.marker not in self._markers:
             Storage.at(job.storage).require(job.marker)
             self._markers.add(job.marker)
@@ -182,7 +181,7 @@ class Worker:
             self.group,
             report,
             base=lambda lane: self._base_for(job, lane),
-            data=lambda base: self._task_data(base, trial.task, trial.data, training.max_length, training.max_new_tokens),
+            data=lambda base: self._data_of(base, job.trial),
             intact=self._intact_for,
             threads=self.threads,
             pack=self.pack if job.packed > 1 else None,

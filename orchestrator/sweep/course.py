@@ -136,7 +136,10 @@ class Course:
             model: base model that the trial is to have; None takes any.
         """
         trial = self.upcoming(model)
-        return None if trial is None else self.take(trial)
+        if trial is not None:
+            self.take(trial)
+            self.begun(trial.id)
+        return trial
 
     def queued(self, model: ModelRef) -> Iterable[Trial]:
         """Return the waiting trials of a base model in the order in which `next` would hand them out."""
@@ -151,8 +154,11 @@ class Course:
         self._lined_up.discard(trial.id)
         self._until[trial.id] = self.goal(trial.id)
         self._hand_outs[trial.id] = self._hand_outs.get(trial.id, 0) + 1
-        self.observer.started(trial)
         return trial
+
+    def begun(self, trial_id: str) -> None:
+        """Take note that a trial that was handed out runs: one of a chain waits for those before it."""
+        self.observer.started(self._running[trial_id])
 
     def returned(self, trial_id: str, reason: str = "", *, counted: bool = True) -> None:
         """Take note that a hand-out has ended: look for the Outcome, else hand the trial out again, a bounded number of times.

@@ -136,6 +136,8 @@ class CourseSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
         for trial in batch.trials:
             self._slots.take(trial_id, trial.id, batch.group, pack_key(trial, batch.width), alone=trial.id in self._suspects)
         self._used.add(batch.group)
+        for trial in batch.trials if batch.width > 1 else batch.trials[:1]:
+            self.course.begun(trial.id)
         common = {"packed": batch.width, "cohort": (uuid.uuid4().hex, len(batch.trials))}
         legs = [{"until": self.course.until(trial.id), "rungs": self.course.rungs(trial.id)} for trial in batch.trials]
         jobs = {trial.id: {"trial": trial.model_dump_json(), **common, **leg} for trial, leg in zip(batch.trials, legs, strict=True)}
@@ -180,6 +182,8 @@ class CourseSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
             self._timeline.note(lease.group, result["began"], result["ended"], self.course.profile)
         if lease.trial_id in self.course.outcomes:
             self._suspects.clear(lease.trial_id)
+        if not died and lease.pack.width == 1 and (company := self._slots.company(lease)):
+            self.course.begun(company[0])
         if died and self._slots.stands(lease) and not self.course.finished:
             self._renew(lease.group)
 

@@ -14,6 +14,7 @@ from orchestrator.sweep.searcher import CourseSearcher
 from orchestrator.sweep.widths import Widths
 from search_spaces.compute import Compute
 from search_spaces.trial import Trial
+from tests.orchestrator.sweep.stand_ins import Groups, Silent
 from trainers.outcomes import OutcomeStore
 from trainers.packing.choice import Choice, Choices, Kind, Measurement, PackingPost, choose
 from trainers.results import Outcome
@@ -21,39 +22,6 @@ from trainers.storage import Storage
 
 Trials = Callable[..., Trial]
 Outcomes = Callable[..., Outcome]
-
-
-class Silent:
-    def planned(self, trials: int, done: int) -> None: ...
-
-    def started(self, trial: Trial) -> None: ...
-
-    def settled(self, trial: Trial, outcome: Outcome) -> None: ...
-
-
-class Groups:
-    """Groups that are always ready."""
-
-    def __init__(self, count: int) -> None:
-        self.count, self.ended = count, list[int]()
-
-    def __len__(self) -> int:
-        return self.count
-
-    def ready(self) -> list[int]:
-        return list(range(self.count))
-
-    def expected(self) -> int:
-        return self.count
-
-    def names(self, number: int) -> list[str]:
-        return [f"member-{number}"]
-
-    def end(self, number: int) -> None:
-        self.ended.append(number)
-
-    def hopeless(self) -> None:
-        return None
 
 
 class Sweep:

@@ -12,6 +12,7 @@ from orchestrator.sweep.bases import Bases
 from orchestrator.sweep.course import Course
 from orchestrator.sweep.searcher import CourseSearcher
 from search_spaces.trial import ModelRef, Trial
+from tests.orchestrator.sweep.stand_ins import Groups, Silent, Started
 from trainers.outcomes import OutcomeStore
 from trainers.results import Outcome
 
@@ -19,39 +20,6 @@ Trials = Callable[..., Trial]
 Outcomes = Callable[..., Outcome]
 
 A, B = {"id": "micro-llama", "digest": "a"}, {"id": "micro-llama", "digest": "b"}
-
-
-class Silent:
-    def planned(self, trials: int, done: int) -> None: ...
-
-    def started(self, trial: Trial) -> None: ...
-
-    def settled(self, trial: Trial, outcome: Outcome) -> None: ...
-
-
-class Groups:
-    """Groups that are always ready, and that remember what is asked of them."""
-
-    def __init__(self, count: int) -> None:
-        self.count, self.ended, self.lost = count, list[int](), ""
-
-    def __len__(self) -> int:
-        return self.count
-
-    def ready(self) -> list[int]:
-        return list(range(self.count))
-
-    def expected(self) -> int:
-        return self.count
-
-    def names(self, number: int) -> list[str]:
-        return [f"member-{number}"]
-
-    def end(self, number: int) -> None:
-        self.ended.append(number)
-
-    def hopeless(self) -> Exception | None:
-        return RuntimeError(self.lost) if self.lost else None
 
 
 @pytest.fixture
@@ -209,12 +177,13 @@ def test_each_trial_of_a_chain_is_taken_back_when_it_ends(
 ) -> None:
     trials = [trial_of(seed=seed) for seed in range(100, 108)]
     course = course_of(*trials)
+    course.observer = seen = Started()
     made = searcher(course, Groups(1), longest_chain=4)
     names = begun(made.suggest("0"))
-    assert len(names) == 4
+    assert len(names) == 4 and seen.ids == names[:1], "the others wait for the first"
     store.commit(trials[0], outcome_of(trials[0]))
     made.on_trial_result("0", {"endings": [{"trial_id": names[0], "began": 1.0, "ended": 2.0}]})
-    assert set(course.outcomes) == {names[0]}
+    assert set(course.outcomes) == {names[0]} and seen.ids == names[:2]
     assert made.suggest("1") is None, "the group still has the others"
 
 
