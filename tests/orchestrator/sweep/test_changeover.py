@@ -13,21 +13,11 @@ from orchestrator.sweep.changeover import Changeover
 from orchestrator.sweep.course import Course
 from search_spaces.trial import Trial
 from tests.orchestrator.leaderboard.conftest import SWEEP, Sweep, observed
+from tests.orchestrator.sweep.stand_ins import Silent
 from trainers.outcomes import OutcomeStore
-from trainers.results import Outcome
 
 WIDE = SWEEP.replace("[1.0e-3, 1.0e-2]", "[1.0e-3, 1.0e-2, 1.0e-1]")
 Score = Callable[[Trial], float]
-
-
-class Silent:
-    """Is told and does nothing."""
-
-    def planned(self, trials: int, done: int) -> None: ...
-
-    def started(self, trial: Trial) -> None: ...
-
-    def settled(self, trial: Trial, outcome: Outcome) -> None: ...
 
 
 def inside(trial: Trial) -> float:

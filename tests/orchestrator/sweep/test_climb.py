@@ -14,6 +14,7 @@ from orchestrator.sweep.climb import Climb
 from orchestrator.sweep.course import Course
 from search_spaces.halving import HalvingSection
 from search_spaces.trial import Trial
+from tests.orchestrator.sweep.stand_ins import Silent
 from trainers.outcomes import OutcomeStore
 from trainers.results import RUNGS, Outcome, Usage, rung_metric
 from trainers.storage import Storage
@@ -22,14 +23,6 @@ Trials = Callable[..., Trial]
 Outcomes = Callable[..., Outcome]
 SECTION = HalvingSection(reduction=3, min_steps=2)
 LENGTH = 18
-
-
-class Silent:
-    def planned(self, trials: int, done: int) -> None: ...
-
-    def started(self, trial: Trial) -> None: ...
-
-    def settled(self, trial: Trial, outcome: Outcome) -> None: ...
 
 
 class Sweep:
