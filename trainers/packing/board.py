@@ -62,7 +62,7 @@ class Board:
             self.trunk.train(training)
         self._at, self._own = self._planned(crew)
         self._crew = crew
-        drawing = DrawsByLane(draws, crew.sizes, lambda: crew.present) if training and self._drops_out else nullcontext()
+        drawing = DrawsByLane(crew, draws) if training and self._drops_out else nullcontext()
         with _put(crew):
             try:
                 with drawing:

@@ -6,12 +6,14 @@ these are the very numbers that the trial draws alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+
+from trainers.packing.crew import Crew
 
 States = tuple[Tensor, ...]
 
@@ -56,25 +58,24 @@ class DrawsByLane(TorchFunctionMode):
     """A `with` block in which functions that drop out are computed lane by lane, each from its lane's states.
 
     Args:
-        draws: those of the lanes, in the order of their rows.
-        sizes: rows of each lane.
-        present: the lane whose own code runs; None where the base's does, on the rows of all.
+        crew: the lanes of the pass.
+        draws: those of each.
     """
 
-    def __init__(self, draws: Sequence[Draws], sizes: Sequence[int], present: Callable[[], int | None]) -> None:
+    def __init__(self, crew: Crew, draws: Sequence[Draws]) -> None:
         super().__init__()
-        self.draws, self.sizes, self.present = draws, sizes, present
+        self.crew, self.draws = crew, draws
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
         """Run a function of torch."""
         kwargs = kwargs or {}
         if func not in _DROPPING:
             return func(*args, **kwargs)
-        lane = self.present()
+        lane = self.crew.present
         if lane is not None:
             return self._drawn(lane, func, args, kwargs)
-        parts = zip(*(self._split(value) for value in args), strict=True) if args else [()] * len(self.sizes)
-        named = {name: self._split(value) for name, value in kwargs.items()}
+        parts = zip(*map(self.crew.split, args), strict=True) if args else [()] * len(self.draws)
+        named = {name: self.crew.split(value) for name, value in kwargs.items()}
         return torch.cat([self._drawn(n, func, part, {name: values[n] for name, values in named.items()}) for n, part in enumerate(parts)])
 
     def _drawn(self, lane: int, func: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
@@ -83,13 +84,6 @@ class DrawsByLane(TorchFunctionMode):
             return func(*args, **kwargs)
         finally:
             self.draws[lane].leave()
-
-    def _split(self, value: Any) -> Sequence[Any]:
-        rows = sum(self.sizes)
-        if not isinstance(value, Tensor) or not value.dim() or len(value) % rows:
-            return [value] * len(self.sizes)
-        parts: Sequence[Tensor] = value.split([size * (len(value) // rows) for size in self.sizes])
-        return parts
 
 
 _DROPPING = (nn.functional.dropout, nn.functional.scaled_dot_product_attention)
