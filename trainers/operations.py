@@ -19,14 +19,16 @@ arXiv 2410.04060), fit 2 flops for each of 6.6e9 weights and 20 tokens: `forward
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode, flop_registry, sdpa_backward_flop_count, sdpa_flop_count, shape_wrapper
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count, shape_wrapper
 
 Phase = Literal["forward", "backward", "update"]
 Formula = Callable[..., Any]
@@ -60,38 +62,42 @@ class Operations:
     macs: int = 0
     forward_flops: int = 0
 
-    def __add__(self, other: Operations) -> Operations:
-        """Return the sum."""
-        return Operations(self.flops + other.flops, self.macs + other.macs, self.forward_flops + other.forward_flops)
 
-    def __radd__(self, nothing: int) -> Operations:
-        """Return itself: torch's counter starts from the number 0."""
-        return self
+class OperationCounter(TorchDispatchMode):
+    """A `with` block in which operations are counted.
 
-
-class OperationCounter(FlopCounterMode):
-    """A `with` block in which operations are counted."""
+    torch's `FlopCounterMode` asks at each operation in which module it runs, which takes several times as long and is of no use here.
+    """
 
     def __init__(self) -> None:
-        super().__init__(display=False, custom_mapping={packet: _counted(formula) for packet, formula in _FORMULAS.items()})
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._counts: dict[Phase, list[int]] = {"forward": [0, 0], "backward": [0, 0], "update": [0, 0]}
 
     def total(self) -> Operations:
         """Return the operations of the block; its end need not have been reached."""
-        counts: Any = self.get_flop_counts().get("Global", {})
-        return sum(counts.values(), Operations())
+        forward, backward = self._counts["forward"], self._counts["backward"]
+        return Operations(flops=forward[0] + backward[0], macs=forward[1] + backward[1], forward_flops=forward[0])
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
+        """Run an operation, or what it consists of, and count it."""
+        options = kwargs or {}
+        if _is_composite(func):
+            with self:
+                return func.decompose(*args, **options)
+        out = func(*args, **options)
+        formula = FORMULAS.get(func._overloadpacket)
+        if formula is not None:
+            count = self._counts[_phases[-1]]
+            flops, macs = formula(*args, out_val=out, **options)
+            count[0] += flops
+            count[1] += macs
+        return out
 
 
-def _counted(formula: Formula) -> Formula:
-    """Return a formula as the counter calls it: with the tensors themselves, whose dtypes matter."""
-
-    def count(*args: Any, out_val: Any = None, **kwargs: Any) -> Operations:
-        if _phases[-1] == "update":
-            return Operations()
-        flops, macs = formula(*args, out_val=out_val, **kwargs)
-        return Operations(flops, macs, flops if _phases[-1] == "forward" else 0)
-
-    count._get_raw = True  # type: ignore[attr-defined]
-    return count
+@cache
+def _is_composite(func: Any) -> bool:
+    """Tell whether an operation is made of others; autograd takes it apart, so that it is met only where there are no gradients."""
+    return bool(func._can_decompose())
 
 
 def _product(real_flops: Formula) -> Formula:
@@ -160,7 +166,7 @@ _ELSEWHERE: dict[Any, Formula] = {
 }
 """Sums of products that torch's counter passes over."""
 
-_FORMULAS: dict[Any, Formula] = {
+FORMULAS: dict[Any, Formula] = {
     **{packet: _product(flops) for packet, flops in (flop_registry | _ELSEWHERE).items()},
     **dict.fromkeys((_aten.mul, _aten.mul_), _elementwise(accumulates=False)),
     **dict.fromkeys((_aten.addcmul, _aten.addcmul_, _aten.addr, _aten.addr_), _elementwise(accumulates=True)),
