@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from orchestrator.budgets import fit_json
-from orchestrator.cells import Capacity, Cell, cell_of, row_name
+from orchestrator import plan_json
+from orchestrator.cells import Cell, cell_of, row_name
 from orchestrator.collector import collector_at_rest
 from orchestrator.exploration import Enumeration, Exploration, Studies
 from orchestrator.fairness import NO_DOMAIN, Certificate, Conduct, Edge, Entry, certify, edges_by_cell
-from orchestrator.halving import Rungs
 from orchestrator.packing import packing_obstacles, packing_of, planned_width
 from orchestrator.protocol import Catalog
-from orchestrator.published import figures_beside, without_row
 from orchestrator.resolution import Refusal, Resolution, refusals, resolve
 from orchestrator.selection import Point, Result, Selection, select_point
-from orchestrator.study_plan import StudyPlan, study_plan
+from orchestrator.study_plan import study_plan
 from orchestrator.sweep_digest import sweep_digest
 from orchestrator.trials import TrialFactory, cells
 from orchestrator.variants import Variant
@@ -27,7 +24,7 @@ from search_spaces.errors import Fault
 from search_spaces.loading import Reading, read_spec
 from search_spaces.packing import Packing
 from search_spaces.spec import SweepSpec
-from search_spaces.trial import TRIAL_FORMAT, Trial
+from search_spaces.trial import Trial
 from trainers.results import Counts, Outcome
 
 __all__ = ["Catalog", "Cell", "Plan", "Refusal", "load_plan", "make_plan"]
@@ -148,87 +145,11 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """Return what `fairsweep plan --json` prints."""
-        per_cell = self.factory.point_count * len(self.spec.seeds.select) + len(self.spec.seeds.report)
-        by_label = Counter({label: count * per_cell for label, count in Counter(cell.label for cell in self.cells).items()})
-        return {
-            "sweep": self.spec.name,
-            "digest": self.digest,
-            "trials": self.select_count + self.report_count,
-            "phases": {"select": self.select_count, "report": self.report_count},
-            "open": self.select_count - len(self.trials),
-            "search": _search_json(self.factory.study),
-            "methods": self._methods_json(),
-            "trials_by_method": {variant.label: by_label[variant.label] for variant in self.found.variants},
-            "base": {"trials": len(self.base_trials)},
-            "main_metrics": self.main_metrics,
-            "budgets": self.spec.budgets.model_dump(mode="json") if self.spec.budgets else None,
-            "notes": self.notes,
-            "halving": self._halving_json(),
-            "published": self._published_json(),
-            "refused": [asdict(refusal) for refusal in self.refused],
-            "certificate": self.certificate.to_json(),
-        }
+        return plan_json.summary(self)
 
     def document(self) -> dict[str, Any]:
         """Return `plan.json`: all that a leaderboard or an audit needs that reads MLflow only."""
-        return {
-            **self.to_json(),
-            "trial_format": TRIAL_FORMAT,
-            "spec": self.spec.model_dump(mode="json"),
-            "seeds": self.spec.seeds.model_dump(mode="json"),
-            "points": [dict(point) for point in self.factory.points],
-            "models": [model.model_dump() for model in self.found.models],
-            "data": {name: task.data.model_dump(exclude={"source"}) for name, task in self.found.tasks.items()},
-            "implementations": {variant.label: _implementation_json(variant) for variant in self.found.variants},
-            "cells": [self._counted_json(cell) for cell in self.cells],
-            "select": [_trial_json(trial) for trial in self.trials],
-            "base_trials": [_trial_json(trial) for trial in self.base_trials],
-        }
-
-    def _counted_json(self, cell: Cell) -> dict[str, Any]:
-        counts = _counts_json(self.counts[cell])
-        return {**_cell_json(cell), "counts": counts, "roles": list(self.roles(cell)), "budgets": self.budgets(cell)}
-
-    def _halving_json(self) -> dict[str, Any] | None:
-        """Return the rungs of every task, the same for every row, with the steps that they leave of those of the whole grid."""
-        if (section := self.spec.halving) is None:
-            return None
-        training = {trial.task: trial.training for trial in self.trials}
-        tasks = {task: Rungs.of(section, some, len(self.factory.points)).to_json() for task, some in training.items()}
-        return {**section.model_dump(), "tasks": tasks}
-
-    def _published_json(self) -> dict[str, Any] | None:
-        """Return how many published figures there are, how many stand beside a row of this sweep, and the rows that it does not have."""
-        if (published := self.spec.published) is None:
-            return None
-        rows = (*self.cells, *(refusal.cell for refusal in self.refused), *map(cell_of, self.base_trials))
-        return {
-            "sources": len(published.sources),
-            "figures": len(list(published.figures())),
-            "shown": len(figures_beside(published, rows)),
-            "without_row": without_row(published, rows),
-        }
-
-    def _methods_json(self) -> dict[str, Any]:
-        rungs: dict[str, dict[Any, dict[str, Any]]] = {variant.label: {} for variant in self.found.variants}
-        for (model, label, capacity), counts in self.found.counts.items():
-            fits = self.found.fits.get((model, label, capacity), ())
-            rung = rungs[label].setdefault((capacity, tuple(fit.budget for fit in fits)), {"config": dict(capacity), "models": {}})
-            rung["models"][model] = {**_counts_json(counts), "budgets": [fit_json(fit, self.tolerance) for fit in fits]}
-            rung["models"][model]["heads"] = self._heads(model, label, capacity)
-        return {
-            variant.label: {
-                "implementation": variant.card.name,
-                "points": self.factory.point_count,
-                "capacities": [_rung_json(**rung) for rung in rungs[variant.label].values()],
-            }
-            for variant in self.found.variants
-        }
-
-    def _heads(self, model: str, label: str, capacity: Capacity) -> dict[str, int]:
-        """Return the trainable parameters of the classification head by task."""
-        found = ((task, self.counts.get(Cell(model, task, label, capacity))) for task in self.found.tasks)
-        return {task: counts.head for task, counts in found if counts}
+        return plan_json.document(self)
 
 
 def make_plan(spec: SweepSpec, catalog: Catalog) -> Plan:
@@ -294,12 +215,8 @@ def _nothing_to_train(refused: Iterable[Refusal]) -> Fault:
 def _digest(spec: SweepSpec, trials: Iterable[Trial], base_trials: Iterable[Trial]) -> str:
     budgets = spec.budgets.model_dump(mode="json") if spec.budgets else None
     select = ((trial.label, trial.id) for trial in trials)
-    search = _search_json(study_plan(spec))
+    search = plan_json.search_json(study_plan(spec))
     return sweep_digest(select, (trial.id for trial in base_trials), spec.seeds.report, search, budgets)
-
-
-def _search_json(study: StudyPlan | None) -> dict[str, Any] | None:
-    return study.model_dump(mode="json") if study is not None else None
 
 
 def _result(trial: Trial, outcome: Outcome | None, main: str) -> Result:
@@ -330,46 +247,3 @@ def _entry(trial: Trial, variant: Variant | None, plan: Plan) -> Entry:
         tolerance=plan.tolerance,
         packed=planned_width(plan.spec, trial),
     )
-
-
-def _trial_json(trial: Trial) -> dict[str, Any]:
-    return {"id": trial.id, **_cell_json(cell_of(trial)), "point": trial.point, "seed": trial.seed}
-
-
-def _cell_json(cell: Cell) -> dict[str, Any]:
-    return {"label": cell.label, "model": cell.model, "task": cell.task, "capacity": cell.config}
-
-
-def _rung_json(config: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return one capacity of a label; of several models and budgets, the one that is furthest off stands for the rung."""
-    fits = [fit for counts in models.values() for fit in counts["budgets"]]
-    furthest = max(fits, key=lambda fit: abs(fit["off"]), default=None)
-    return {
-        "config": config,
-        "trainable": next(iter(models.values()))["trainable"],
-        "budget": furthest and furthest["budget"],
-        "off": furthest and furthest["off"],
-        "within_tolerance": furthest and furthest["within_tolerance"],
-        "models": models,
-    }
-
-
-def _counts_json(counts: Counts) -> dict[str, int]:
-    return {**counts.model_dump(), "trainable": counts.trainable}
-
-
-def _implementation_json(variant: Variant) -> dict[str, Any]:
-    card = variant.card
-    return {
-        "method": card.name,
-        "version": variant.version,
-        "family": card.family,
-        "settings": variant.settings,
-        "defaults": variant.defaults,
-        "optimizer": variant.optimizer.name,
-        "optimizer_settings": variant.optimizer_settings,
-        "reads": list(variant.reads),
-        "trains_extra": list(card.trains_extra),
-        "is_control": card.is_control,
-        "head_schedule": card.head_schedule,
-    }
