@@ -8,106 +8,55 @@ trial's time goes stands in the details. `--trials 200` is the default.
 from __future__ import annotations
 
 import argparse
-import logging
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.frame import Figure, Target, benchmark_parser, finish, finish_part, in_process, resources_of
+from tests.benchmarks.one_step import OnTrialEnd, empty_run, sweep_run
 
 TARGETS = {"time": Target(1.5, "lower", "x empty Tune"), "failed_or_undelivered": Target(0, "lower", "trials")}
 BUDGET_SECONDS = 50
-SIDE_BY_SIDE = 2
 QUICK_TRIALS = 20
-SWEEP = """
-name: orchestration
-model: micro-llama
-tasks: [squad]
-data: {source: embedded, train: 2, selection: 2, test: 2}
-methods:
-  lora: {rank: 1}
-targets: [q]
-grid: {learning_rate: [GRID]}
-training: {steps: 1, batch_size: 2, max_length: 32, max_new_tokens: 1, checkpoint: {best: loss, evaluations: 1}}
-seeds: {select: [100], report: [0]}
-resources: RESOURCES
-"""
 
 
-class Times:
-    """Notes when trials end; it takes the place of a sweep's display and of a callback of Tune."""
+class Ends:
+    """Notes when trials end."""
 
     def __init__(self) -> None:
-        self.begun = time.monotonic()
+        self._begun = time.monotonic()
         self._ends: list[float] = []
 
-    def ended(self) -> None:
+    def __call__(self) -> None:
         """Note the end of a trial."""
         self._ends.append(time.monotonic())
-
-    def settled(self, trial: Any, outcome: Any) -> None:
-        """Note the end of a trial of a sweep."""
-        self.ended()
-
-    def planned(self, trials: int, done: int) -> None:
-        """Take no note."""
-
-    def started(self, trial: Any) -> None:
-        """Take no note."""
-
-    def watch(self, signs: Any, side_by_side: int) -> None:
-        """Take no note."""
 
     def document(self) -> dict[str, Any]:
         """Return the seconds of the whole run, up to the first end of a trial, and between two ends."""
         between = (self._ends[-1] - self._ends[0]) / max(1, len(self._ends) - 1)
-        return {"seconds": time.monotonic() - self.begun, "first_seconds": self._ends[0] - self.begun, "between_seconds": between}
+        return {"seconds": time.monotonic() - self._begun, "first_seconds": self._ends[0] - self._begun, "between_seconds": between}
 
 
-def empty_run(trials: int) -> dict[str, Any]:
-    """Let Ray Tune run trials that do nothing, with its own files switched off as they are for a sweep."""
-    times = Times()
-    from orchestrator.sweep.ray_session import ray_session, throw_away_folder
-
-    with ray_session(None), throw_away_folder() as scratch:
-        from ray import tune
-
-        from tests.benchmarks.driver_memory import Counting, Empty
-
-        logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
-        tune.Tuner(
-            tune.with_resources(Empty, tune.PlacementGroupFactory([{"CPU": 0, "memory": 1}])),
-            tune_config=tune.TuneConfig(num_samples=trials, reuse_actors=True, max_concurrent_trials=SIDE_BY_SIDE),
-            run_config=tune.RunConfig(storage_path=scratch, name="empty", verbose=0, callbacks=[Counting(times.ended)]),
-        ).fit()
-    return times.document()
+def measured_empty(trials: int) -> dict[str, Any]:
+    """Measure Tune with trials that do nothing."""
+    ends = Ends()
+    empty_run(trials, ends)
+    return ends.document()
 
 
-def sweep_run(trials: int, resources: dict[str, Any]) -> dict[str, Any]:
-    """Run a sweep of as many trials; of these, two report."""
-    times = Times()
-    from orchestrator.catalog import InstalledCatalog
-    from orchestrator.plan import load_plan
-    from orchestrator.sweep.runner import Runner, sweep_documents
-
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        rates = ", ".join(f"{1e-4 * (1 + n / trials):.8e}" for n in range(trials - 2))
-        (folder / "sweep.yaml").write_text(SWEEP.replace("GRID", rates).replace("RESOURCES", str(resources)))
-        plan = load_plan(folder / "sweep.yaml", InstalledCatalog())
-        runner = Runner(plan, str(folder / "sweeps"), f"sqlite:///{folder}/mlflow.db", times, sweep_documents(plan))
-        result = runner.run()
+def measured_sweep(trials: int, resources: dict[str, Any]) -> dict[str, Any]:
+    """Measure the sweep."""
+    ends = Ends()
+    result = sweep_run(trials, resources, OnTrialEnd(ends))
     lost = len(result.failed) + len(result.undelivered)
-    return {**times.document(), "failed_or_undelivered": lost, "time": result.time.to_json()}
+    return {**ends.document(), "failed_or_undelivered": lost, "time": result.time.to_json()}
 
 
 def measured(options: argparse.Namespace) -> None:
     """Measure one part, in this process."""
     if options.part == "empty":
-        finish_part(empty_run(options.trials))
+        finish_part(measured_empty(options.trials))
     else:
-        finish_part(sweep_run(options.trials, resources_of(options)))
+        finish_part(measured_sweep(options.trials, resources_of(options)))
 
 
 def figures(parts: dict[str, Any], trials: int) -> list[Figure]:

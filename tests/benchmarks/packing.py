@@ -3,7 +3,8 @@
 Micro models (width 16, the preset; width 64, random weights), batches of 1 and of 4, eight times LoRA of one rank (equal shapes are grouped
 into one product) or eight methods (mixed). Every trial is run by a worker as in a sweep: attach, train, evaluate once, write the Outcome.
 Also against one-thread workers side by side, one for each processor. SmolLM2-135M: a few steps, and the peak memory of a pack of eight
-against that of eight processes with one trial each.
+against that of eight processes with one trial each. `auto` is the throughput of the width that `packing: auto` measures and chooses, as a
+worker does before a sweep's first trial, relative to one trial alone: on the micro model, and on SmolLM2 with batches of 4.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from search_spaces.compute import STANDARD
 from search_spaces.trial import Checkpointing, DataRef, MethodRef, ModelRef, Training, Trial
 from tests.benchmarks.frame import (
     Figure,
@@ -37,8 +40,10 @@ from tests.benchmarks.frame import (
     seconds,
 )
 from trainers import data, registry
+from trainers.packing.choice import Choices, PackingPost
 from trainers.references import resolve
 from trainers.results import Job
+from trainers.storage import Storage
 from trainers.tokenizers import byte_level
 from trainers.worker import Worker
 
@@ -48,8 +53,9 @@ TARGETS = {
     "throughput": Target(None, "higher", "x one by one"),
     "side_by_side": Target(None, "higher", "x workers side by side"),
     "memory": Target(0.35, "lower", "of 8 processes"),
+    "auto": Target(1.0, "higher", "x one alone"),
 }
-BUDGET_SECONDS = 240
+BUDGET_SECONDS = 200
 
 TRIALS = 8
 EQUAL = ("lora",) * TRIALS
@@ -166,9 +172,29 @@ def against_workers(steps: int) -> Figure:
     )
 
 
+def automatic(name: str, model: str, batch: int, dtype: str) -> Figure:
+    """Return what `packing: auto` makes of a kind of trials, from a process of its own."""
+    arguments = ["--model", model, "--dtype", dtype, "--batch", str(batch), "--blend", "mixed"]
+    part = in_process(__spec__.name, "auto", *arguments, threads=1)
+    found = ", ".join(f"{lanes}: {rate:.3g}" for lanes, rate in part["steps_per_second"].items())
+    gain = part["steps_per_second"][str(part["lanes"])] / part["steps_per_second"]["1"]
+    return TARGETS["auto"].reached(f"{name}, batch {batch}, mixed, auto", gain, f"chose {part['lanes']}; steps per second of {found}")
+
+
+def choose_width(worker: Worker, model: ModelRef, wanted: Sequence[Trial]) -> dict[str, Any]:
+    """Let a worker choose how many trials to pack."""
+    with tempfile.TemporaryDirectory() as storage:
+        worker.prepare(model, [], packing=PackingPost(storage, tuple(wanted), STANDARD))
+        choice = Choices(Storage.at(storage)).settled(wanted[0])
+    return {"lanes": choice.lanes, "steps_per_second": {str(found.lanes): found.steps_per_second for found in choice.measured}}
+
+
 def run_part(options: argparse.Namespace) -> None:
-    """Measure trials of one kind in this process: their throughput, or on SmolLM2 the peak of its memory."""
+    """Measure trials of one kind in this process: their throughput, on SmolLM2 also the peak of its memory, or the width that is chosen."""
     worker, model = Worker(threads=1), resolve(ModelRef(id=options.model, dtype=options.dtype))
+    if options.part == "auto":
+        finish_part(choose_width(worker, model, trials(model, BLENDS[options.blend], options.steps, options.batch)))
+        return
     run = packed if options.part == "packed" else one_by_one
     wanted = trials(model, BLENDS[options.blend], options.steps, options.batch)[: options.trials]
     before = seconds(partial(run, worker, trials(model, BLENDS[options.blend], 1, options.batch)[:1]))
@@ -180,28 +206,27 @@ def run_part(options: argparse.Namespace) -> None:
 
 
 def smollm2(steps: int, dtype: str, batches: Sequence[int]) -> list[Figure]:
-    """Return throughput and peak memory of a pack on SmolLM2, relative to one trial after another and to eight processes."""
+    """Return the throughput of a pack on SmolLM2 relative to one trial after another, and with batches of 1 its memory."""
     figures = []
     for batch in batches:
         arguments = ["--model", SMOLLM2, "--dtype", dtype, "--steps", str(steps), "--batch", str(batch)]
         alone = in_process(__spec__.name, "one by one", *arguments, threads=1)
-        single = in_process(__spec__.name, "one by one", *arguments, "--trials", "1", threads=1)
         pack = in_process(__spec__.name, "packed", *arguments, threads=1)
-        name, size = f"SmolLM2, batch {batch}", f"{pack['peak_bytes'] / 1e9:.2f} GB against {TRIALS} x {single['peak_bytes'] / 1e9:.2f} GB"
-        memory = TARGETS["memory"] if batch == 1 else Target(None, "lower", TARGETS["memory"].unit)
-        figures += [
-            TARGETS["throughput"].reached(f"{name}, equal", alone["seconds"] / pack["seconds"], f"{steps} steps in {dtype}"),
-            memory.reached(f"{name}, memory", pack["peak_bytes"] / (TRIALS * single["peak_bytes"]), size),
-        ]
+        name = f"SmolLM2, batch {batch}"
+        figures.append(TARGETS["throughput"].reached(f"{name}, equal", alone["seconds"] / pack["seconds"], f"{steps} steps in {dtype}"))
+        if batch == 1:
+            single = in_process(__spec__.name, "one by one", *arguments, "--trials", "1", threads=1)
+            note = f"{pack['peak_bytes'] / 1e9:.2f} GB against {TRIALS} x {single['peak_bytes'] / 1e9:.2f} GB"
+            figures.append(TARGETS["memory"].reached(f"{name}, memory", pack["peak_bytes"] / (TRIALS * single["peak_bytes"]), note))
     return figures
 
 
 def main() -> None:
     """Measure everything, or one part in a process of its own."""
     parser = benchmark_parser(__doc__)
-    parser.add_argument("--steps", type=int, default=50, help="optimiser steps of a trial on the micro models (default: 50)")
+    parser.add_argument("--steps", type=int, default=100, help="optimiser steps of a trial on the micro models (default: 100)")
     parser.add_argument("--repetitions", type=int, default=2, help="pairs of measurements on the micro models (default: 2)")
-    parser.add_argument("--smollm2-steps", type=int, default=3, help="optimiser steps of a trial on SmolLM2; 0 leaves it out (default: 3)")
+    parser.add_argument("--smollm2-steps", type=int, default=2, help="optimiser steps of a trial on SmolLM2; 0 leaves it out (default: 2)")
     parser.add_argument("--smollm2-batches", type=int, nargs="*", default=[1, 4], help="batch sizes on SmolLM2 (default: 1 4)")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"], help="of SmolLM2 (default: float32)")
     for name, default in (("--model", "micro-llama"), ("--blend", "equal")):
@@ -220,10 +245,12 @@ def main() -> None:
     figures = throughput(resolve(ModelRef(id="micro-llama")), options.steps, options.repetitions, batches)
     if not options.quick:
         with tempfile.TemporaryDirectory() as folder:
-            figures += throughput(small_model(Path(folder)), options.steps, options.repetitions, batches)
+            figures += throughput(small_model(Path(folder)), options.steps // 2, options.repetitions, batches)
         figures.append(against_workers(options.steps))
+        figures.append(automatic("micro", "micro-llama", 1, "float32"))
     if options.smollm2_steps:
         figures += smollm2(options.smollm2_steps, options.dtype, options.smollm2_batches)
+        figures.append(automatic("SmolLM2", SMOLLM2, 4, options.dtype))
     finish("packing", options, figures, details={"mixed": list(MIXED), "parent_peak_bytes": peak_bytes()})
 
 

@@ -3,8 +3,8 @@
 Both run the same trials: half of them on each model, the same batches in the same order, LoRA of the same rank on the same matrices, AdamW
 under DeepSpeed, one thread each, as many at one time as there are processors. Both times are those of whole runs, from the start of a new
 process. The baseline is given what a user would have to find out first: weights converted and texts tokenised already, and a DeepSpeed
-that compiles nothing. It stores nothing, and evaluates by a loss only; the sweep generates answers, keeps Outcomes and delivers them to
-MLflow, and runs the two untuned models besides.
+that compiles nothing. It evaluates the same examples, and stores nothing; the sweep keeps Outcomes and delivers them to MLflow, and runs
+the two untuned models besides.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.benchmarks.frame import Figure, Target, benchmark_parser, finish, finish_part, in_process, resources_of
+from tests.benchmarks.one_step import Observer
 
 if TYPE_CHECKING:
     from orchestrator.plan import Plan
     from search_spaces.trial import Trial
 
 TARGETS = {"speed": Target(1.5, "higher", "x plain Tune"), "busy": Target(0.92, "higher", "of workers x wall")}
-BUDGET_SECONDS = 300
+BUDGET_SECONDS = 310
 RANK, THREADS = 8, 1
 QUICK_TRIALS, QUICK_SHARE = 6, 0.2
 SWEEP = """
@@ -61,28 +61,27 @@ def plan_of(options: argparse.Namespace, folder: Path) -> Plan:
 def sweep(options: argparse.Namespace) -> dict[str, Any]:
     """Run the sweep."""
     from orchestrator.sweep.runner import Runner, sweep_documents
-    from tests.benchmarks.orchestration import Times
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         plan = plan_of(options, folder)
-        runner = Runner(plan, str(folder / "sweeps"), f"sqlite:///{folder}/mlflow.db", Times(), sweep_documents(plan))
+        runner = Runner(plan, str(folder / "sweeps"), f"sqlite:///{folder}/mlflow.db", Observer(), sweep_documents(plan))
         result = runner.run()
     trained = result.trials - len(plan.base_trials)
     return {"trials": trained, "failed": len(result.failed), "train_seconds": result.train_seconds, "time": result.time.to_json()}
 
 
 def plain(options: argparse.Namespace) -> dict[str, Any]:
-    """Run the sweep's select trials, and one more for each model in place of a report trial, with plain Tune."""
+    """Run the same trials with plain Tune; those that report take the first learning rate."""
     with tempfile.TemporaryDirectory() as name:
-        select = plan_of(options, Path(name)).trials
-        again = [next(trial for trial in select if trial.task == task) for task in dict.fromkeys(trial.task for trial in select)]
-        trials = sorted([*select, *again], key=select.index)
-        seconds = _tuned([trial.model_dump_json() for trial in trials], name, options.device)
+        plan = plan_of(options, Path(name))
+        reports = plan.report_trials(dict.fromkeys(plan.cells, plan.factory.points[0]))
+        trials = [trial.model_dump_json() for trial in (*plan.trials, *reports)]
+        seconds = _tuned(trials, name, options.device)
     return {"trials": len(trials), "train_seconds": sum(seconds)}
 
 
-def _tuned(trials: Sequence[str], scratch: str, device: str) -> list[float]:
+def _tuned(trials: list[str], scratch: str, device: str) -> list[float]:
     """Let Ray Tune train trials in a process each; return what each says of the seconds of its steps and evaluation."""
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "RAY_AIR_NEW_OUTPUT": "0"}
     import ray
@@ -93,7 +92,7 @@ def _tuned(trials: Sequence[str], scratch: str, device: str) -> list[float]:
         needs = {"cpu": 1, "gpu": 1} if device == "cuda" else {"cpu": 1}
         tuner = tune.Tuner(
             tune.with_resources(train_with_peft, needs),
-            param_space={"trial": tune.grid_search(list(trials))},
+            param_space={"trial": tune.grid_search(trials)},
             tune_config=tune.TuneConfig(reuse_actors=False),
             run_config=tune.RunConfig(storage_path=scratch, name="plain", verbose=0),
         )
@@ -106,7 +105,7 @@ def _tuned(trials: Sequence[str], scratch: str, device: str) -> list[float]:
 
 
 def train_with_peft(config: dict[str, Any]) -> dict[str, Any]:
-    """Train one trial as a script would: HF PEFT's LoRA on a model of its own, DeepSpeed's engine, one evaluation."""
+    """Train one trial as a script would: HF PEFT's LoRA on a model of its own, DeepSpeed's engine, one evaluation of each split."""
     import peft
     import torch
 
@@ -150,10 +149,28 @@ def _optimized(model: Any, base: Any, trial: Trial) -> float:
         batch = collated([data.train[row] for row in rows], pad, device)
         engine.backward(batch.losses(engine).sum() / batch.weight)
         engine.step()
-    with torch.no_grad():
-        model.eval()
-        collated(data.train[: len(data.selection.examples)], pad, device).losses(model)
+    model.eval()
+    _evaluate(model, base, trial, data.selection)
+    if trial.phase == "report":
+        _evaluate(model, base, trial, data.test(trial.phase))
     return time.perf_counter() - began
+
+
+def _evaluate(model: Any, base: Any, trial: Trial, split: Any) -> None:
+    """Compute the loss of a split and the answers: classes or numbers, or what Transformers' `generate` writes."""
+    import torch
+
+    from trainers.batching import collated, left_padded
+
+    pad, device = base.tokenizer.pad_token_id, next(model.parameters()).device
+    with torch.no_grad():
+        collated(split.texts or split.sequences, pad, device).losses(model)
+        if split.texts:
+            return
+        ids_BT, mask_BT = left_padded([item.prompt for item in split.items], pad, device)
+        limit = {"max_new_tokens": trial.training.max_new_tokens, "do_sample": False, "pad_token_id": pad}
+        written = model.generate(input_ids=ids_BT, attention_mask=mask_BT, **limit)
+        base.tokenizer.batch_decode(written[:, ids_BT.shape[1] :], skip_special_tokens=True)
 
 
 def _tokenised(base: Any, trial: Trial) -> Any:
