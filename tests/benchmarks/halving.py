@@ -1,16 +1,17 @@
 """Successive halving beside the full grid: 27 points, four methods, MiniLM on sentiments; both run for real.
 
 `steps` is what the select phase of the halved sweep trained, as a share of that of the full grid. `score` is how far the test scores of its
-selected points lie below those of the points that the full grid selects: means over the report seeds, in standard deviations of the full
-grid's report runs over their seeds, or in test examples where one is more (the seeds of a row may all agree), and the mean of that over the
-methods. A single row says little: with three seeds each, two means of one and the same point differ by 0.8 deviations. `same` is the share
-of rows that select the very point. Rows do not depend on each other, so half of the methods run in a process of their own, side by side.
+selected points lie below those of the points that the full grid selects: means over methods and report seeds, in standard deviations of
+the full grid's report runs over their seeds, pooled over the methods. A single row says little: with three seeds, the means of two equally
+good points differ by 0.8 deviations. `same` is the share of rows that select the very point. Rows do not depend on each other, so half of
+the methods run in a process of their own, side by side.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import math
 import statistics
 import tempfile
 import time
@@ -35,7 +36,7 @@ TARGETS = {
     "same": Target(None, "higher", "of the rows"),
     "seconds": Target(None, "lower", "x the full grid"),
 }
-BUDGET_SECONDS = 175
+BUDGET_SECONDS = 210
 TASK, TEST_EXAMPLES = "sst2", 48
 METHODS = {"lora": "{rank: [2]}", "ia3": "{}", "lorta": "{rank: [2]}", "bitfit": "{}"}
 SIDE_BY_SIDE = 2
@@ -122,16 +123,17 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     return sweeps
 
 
-def below(full: Sequence[float], halved: Sequence[float]) -> float:
-    """Return how far the scores of a halved row lie below those of the full grid's, in the deviation of the latter over seeds."""
-    return (statistics.mean(full) - statistics.mean(halved)) / max(1 / TEST_EXAMPLES, statistics.stdev(full))
+def losses_of(full: Mapping[str, Sequence[float]], halved: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """Return by row how far the halved sweep's scores lie below the full grid's, in the latter's pooled deviation over seeds."""
+    pooled = math.sqrt(statistics.mean(statistics.variance(scores) for scores in full.values()))
+    return {label: (statistics.mean(scores) - statistics.mean(halved[label])) / pooled for label, scores in full.items()}
 
 
 def main() -> None:
     """Run both sweeps and compare them."""
     parser = benchmark_parser(__doc__)
-    parser.add_argument("--steps", type=int, default=20, help="of a whole trial (default 20)")
-    parser.add_argument("--min-steps", type=int, default=4, help="at the first rung (default 4)")
+    parser.add_argument("--steps", type=int, default=25, help="of a whole trial (default 25)")
+    parser.add_argument("--min-steps", type=int, default=5, help="at the first rung (default 5)")
     parser.add_argument("--methods", default=",".join(METHODS), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.part:
@@ -144,7 +146,7 @@ def main() -> None:
         parts = [*threads.map(lambda some: in_process(__spec__.name, "rows", *sizes, "--methods", ",".join(some), threads=1), shares)]
     full, halved = ({label: row for part in parts for label, row in part[name]["rows"].items()} for name in ("full", "halved"))
     steps, seconds = ({name: sum(part[name][of] for part in parts) for name in ("full", "halved")} for of in ("steps", "seconds"))
-    losses = {label: below(scores, halved[label][1]) for label, (_, scores) in full.items()}
+    losses = losses_of(*({label: scores for label, (_, scores) in rows.items()} for rows in (full, halved)))
     worst = max(losses, key=losses.__getitem__)
     finish(
         "halving",

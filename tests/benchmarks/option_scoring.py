@@ -35,7 +35,7 @@ TARGETS = {
     "largest_difference_of_a_score": Target(1e-4, "lower"),
     "equal_choices": Target(1.0, "higher", "of all"),
 }
-BUDGET_SECONDS = 45
+BUDGET_SECONDS = 30
 TURN = 16
 """Examples of one turn."""
 

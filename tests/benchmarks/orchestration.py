@@ -15,7 +15,7 @@ from tests.benchmarks.frame import Figure, Target, benchmark_parser, finish, fin
 from tests.benchmarks.one_step import OnTrialEnd, empty_run, sweep_run
 
 TARGETS = {"time": Target(1.5, "lower", "x empty Tune"), "failed_or_undelivered": Target(0, "lower", "trials")}
-BUDGET_SECONDS = 50
+BUDGET_SECONDS = 45
 QUICK_TRIALS = 20
 
 

@@ -29,7 +29,7 @@ TARGETS = {
     "peak_memory": Target(2.0, "lower", "GB"),
     "linear": Target(1.3, "lower", "x per trial"),
 }
-BUDGET_SECONDS = 35
+BUDGET_SECONDS = 30
 SIZES = (1_000, 10_000, 100_000)
 REPORT_SEEDS = 5
 

@@ -30,7 +30,7 @@ TARGETS = {
     "memory": Target(1.02, "lower", "x after the first tenth"),
     "new_process": Target(None, "higher", "x a swap"),
 }
-BUDGET_SECONDS = 45
+BUDGET_SECONDS = 40
 MODEL, TARGETED = "smollm2-135m", ("q", "o")
 """With grouped-query attention, q and o are the projections that every definition covers."""
 METHOD = "lora"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from search_spaces.trial import Trial
 
 TARGETS = {"speed": Target(1.5, "higher", "x plain Tune"), "busy": Target(0.92, "higher", "of workers x wall")}
-BUDGET_SECONDS = 310
+BUDGET_SECONDS = 345
 RANK, THREADS = 8, 1
 QUICK_TRIALS, QUICK_SHARE = 6, 0.2
 SWEEP = """

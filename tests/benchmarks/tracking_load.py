@@ -36,7 +36,7 @@ TARGETS = {
     "longest_wait": Target(10.0, "lower", "ms"),
     "rate": Target(5.0, "higher", "trials per second"),
 }
-BUDGET_SECONDS = 45
+BUDGET_SECONDS = 40
 WRITERS, METRICS = 8, 100
 ADAPTER_BYTES, PREDICTIONS_BYTES = 40_000, 10_000
 PUTS = 200
