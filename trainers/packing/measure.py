@@ -114,7 +114,7 @@ def measure(bench: Bench, post: PackingPost) -> None:
     choices = Choices(Storage.at(post.storage))
     for kind, trials in choices.missing(post.trials).items():
         choice = chosen(bench, kind, trials, share_bytes(post.memory, post.side_by_side))
-        told = ", ".join(f"{m.lanes}: {m.steps_per_second:.3g}/s, {m.peak_bytes / 2**20:,.0f} MiB" for m in choice.measured)
+        told = ", ".join(f"{m.lanes}: {m.gain:.2f} x, {m.peak_bytes / 2**20:,.0f} MiB" for m in choice.measured)
         log.info("packing %s on %s: %d at once (%s; %s)", kind.task, kind.model.id, choice.lanes, told, choice.reason)
         choices.propose(kind, choice)
 
@@ -127,13 +127,18 @@ def chosen(bench: Bench, kind: Kind, trials: Sequence[Trial], limit_bytes: int) 
         probe = bench.measured(trials, 1, FEWEST_STEPS)
         steps = max(FEWEST_STEPS, min(MOST_STEPS, round(WIDTH_SECONDS * probe.steps_per_second)))
         found.append(bench.measured(trials, 1, steps))
+        alone = [1 / found[0].steps_per_second]
         for lanes in widths(LARGEST_CHOICE)[1:]:
             memory = MemoryModel(resting, tuple(found))
             if not fits(memory, lanes, limit_bytes):
                 predicted, reason = memory.predicted(lanes), f"{lanes} would not fit in memory"
                 break
-            found.append(bench.measured(trials, lanes, steps))
-            if found[-1].steps_per_second < HOPELESS * max(m.steps_per_second for m in found):
+            packed = bench.measured(trials, lanes, steps)
+            # The first measurement stands for the first trial, which is not repeated; more lanes than trials take them in turn.
+            alone += [1 / bench.measured([trial], 1, steps).steps_per_second for trial in trials[len(alone) : lanes]]
+            one_by_one = sum(alone[lane % len(trials)] for lane in range(lanes)) / lanes
+            found.append(packed.model_copy(update={"gain": packed.steps_per_second * one_by_one}))
+            if found[-1].gain < HOPELESS * max(m.gain for m in found):
                 reason = f"{lanes} were slower"
                 break
     except Exception as error:  # noqa: BLE001  a trial tells by itself what is wrong with it

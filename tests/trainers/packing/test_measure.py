@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -49,6 +51,21 @@ def test_mixed_methods_are_measured_alone_and_in_packs_and_leave_the_base_as_it_
         assert found.lanes == lanes and found.steps_per_second > 0 and found.peak_bytes > 0
     assert not bench.pack.lanes
     assert all(tensor.equal(before[name]) for name, tensor in bench.base.model.state_dict().items())
+
+
+class Timed:
+    """A bench whose trials take known times: a step of `lora` 0.1 s and one of `lorta` 0.5 s alone, and 0.5 s a pair in packs."""
+
+    def measured(self, trials: Sequence[Trial], lanes: int, steps: int) -> Measurement:
+        alone = {"lora": 10.0, "lorta": 2.0}[trials[0].label]
+        return Measurement(lanes=lanes, steps_per_second=alone if lanes == 1 else 4.0, peak_bytes=1)
+
+
+def test_a_pack_is_held_against_its_own_trials_one_by_one() -> None:
+    cheap, dear = trial_of("lora"), trial_of("lorta")
+    choice = chosen(cast("Bench", Timed()), Kind.of(cheap), [cheap, dear], limit_bytes=2**60)
+    assert [found.gain for found in choice.measured] == pytest.approx([1, 1.2, 1.2, 1.2]), "two steps took 0.6 s one by one, and take 0.5 s"
+    assert choice.lanes == 2, "alone, the cheaper one is faster than any pack that has the dearer one in it"
 
 
 def test_no_pack_is_tried_that_would_not_fit_in_memory(bench: Bench) -> None:
