@@ -1,8 +1,8 @@
 """Runs benchmarks one after another, each in a process of its own within its time budget, and prints one table of target against reached.
 
 `make bench` runs all, `make bench ARGS='packing swap'` some, `ARGS=--json` prints one document, `ARGS=--markdown` the README's table.
-Progress goes to stderr. A benchmark that fails, or takes more than twice its budget, is shown as such and gives exit status 1; a missed
-target is shown and gives 0. Run it on an otherwise idle machine.
+Progress goes to stderr. A benchmark that fails, or takes more than three times its budget, is shown as such and gives exit status 1; a
+missed target is shown and gives 0. Run it on an otherwise idle machine.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def arguments(names: Sequence[str]) -> argparse.ArgumentParser:
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where models compute (default: cpu)")
     parser.add_argument("--quick", action="store_true", help="smallest sizes: a look at whether everything runs")
-    parser.add_argument("--patience", type=float, default=2.0, metavar="FACTOR", help="budgets after which one is ended (default: 2)")
+    parser.add_argument("--patience", type=float, default=3.0, metavar="FACTOR", help="budgets after which one is ended (default: 3)")
     return parser
 
 

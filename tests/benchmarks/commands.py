@@ -16,7 +16,7 @@ TARGETS = {
     "fairsweep count": Target(2.0, "lower", "x import torch"),
     "fairsweep plan, 10,102 trials": Target(10.0, "lower", "x import torch"),
 }
-BUDGET_SECONDS = 30
+BUDGET_SECONDS = 20
 SWEEP = """
 name: scale
 model: llama2-7b
@@ -55,7 +55,7 @@ def run(command: list[str]) -> None:
 def main() -> None:
     """Measure all commands in turn, several times, and print ratios of how long they take."""
     parser = benchmark_parser(__doc__, uses_device=False)
-    parser.add_argument("--runs", type=int, default=2)
+    parser.add_argument("--runs", type=int, default=1)
     options = parser.parse_args()
     options.runs = 1 if options.quick else options.runs
     with tempfile.TemporaryDirectory() as folder:

@@ -21,7 +21,7 @@ TARGETS = {
     "failed_or_undelivered": Target(0, "lower", "trials"),
     "placement_groups_left": Target(0, "lower"),
 }
-BUDGET_SECONDS = 45
+BUDGET_SECONDS = 40
 PATIENCE_SECONDS = 20.0
 """How long placement groups may take to go: Ray removes them in the background."""
 
@@ -97,7 +97,7 @@ MEASURED = {"empty": measured_empty, "sweep": measured_sweep}
 def main() -> None:
     """Measure both, and print by how much more the sweep's driver grows."""
     parser = benchmark_parser(__doc__, uses_device=False)
-    parser.add_argument("--trials", type=int, default=150, help="of either run (default 150; 5000 is the full size)")
+    parser.add_argument("--trials", type=int, default=100, help="of either run (default 100; 5000 is the full size)")
     options = parser.parse_args()
     options.trials = 40 if options.quick else options.trials
     if options.part:

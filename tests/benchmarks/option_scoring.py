@@ -35,7 +35,7 @@ TARGETS = {
     "largest_difference_of_a_score": Target(1e-4, "lower"),
     "equal_choices": Target(1.0, "higher", "of all"),
 }
-BUDGET_SECONDS = 30
+BUDGET_SECONDS = 25
 TURN = 16
 """Examples of one turn."""
 
@@ -122,7 +122,7 @@ def main() -> None:
     parser = benchmark_parser(__doc__)
     parser.add_argument("--data", type=Path, default=DATA, help="a folder with <task>/validation.jsonl")
     parser.add_argument("--task", default="record")
-    parser.add_argument("--rows", type=int, default=3)
+    parser.add_argument("--rows", type=int, default=2)
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--max-length", type=int, default=2048)
     parser.add_argument("--threads", type=int, default=1)

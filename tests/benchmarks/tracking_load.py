@@ -36,7 +36,7 @@ TARGETS = {
     "longest_wait": Target(10.0, "lower", "ms"),
     "rate": Target(5.0, "higher", "trials per second"),
 }
-BUDGET_SECONDS = 40
+BUDGET_SECONDS = 35
 WRITERS, METRICS = 8, 100
 ADAPTER_BYTES, PREDICTIONS_BYTES = 40_000, 10_000
 PUTS = 200
@@ -226,7 +226,7 @@ def figures(measured: dict[str, Any]) -> list[Figure]:
 def main() -> None:
     """Start the services, measure both, print."""
     parser = benchmark_parser(__doc__, uses_device=False)
-    parser.add_argument("--trials", type=int, default=80, help="trials of all writers together (default 80; 2000 is the full size)")
+    parser.add_argument("--trials", type=int, default=60, help="trials of all writers together (default 60; 2000 is the full size)")
     options = parser.parse_args()
     options.trials = 16 if options.quick else options.trials
     if reason := missing():
