@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.benchmarks.frame import Target, benchmark_parser, finish, finish_part, in_process
-from tests.benchmarks.one_step import Observer
+from tests.orchestrator.sweep.stand_ins import Silent
 
 if TYPE_CHECKING:
     from orchestrator.plan import Plan
@@ -69,7 +69,7 @@ def ran(plan: Plan, folder: Path, worker: Worker) -> dict[str, tuple[Trial, Outc
     store, halving = OutcomeStore(folder / "outcomes"), plan.spec.halving
     climb = Climb(Ladder(plan.trials, halving, plan.main_metrics), Storage.at(folder)) if halving else None
     changeover = Changeover(plan, store.ids)
-    course = Course(store, plan.exploration, (), changeover.report_trials, Observer(), climb=climb)
+    course = Course(store, plan.exploration, (), changeover.report_trials, Silent(), climb=climb)
     while (trial := course.next()) is not None:
         leg: dict[str, Any] = {"until": course.until(trial.id), "rungs": course.rungs(trial.id)}
         worker.run(Job(trial, uuid.uuid4().hex[:8], str(folder), **leg))

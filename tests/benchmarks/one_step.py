@@ -8,10 +8,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from search_spaces.trial import Trial
+from tests.orchestrator.sweep.stand_ins import Silent
+from trainers.results import Outcome
+
 if TYPE_CHECKING:
     from orchestrator.sweep.runner import RunResult
-    from search_spaces.trial import Trial
-    from trainers.results import Outcome, Progress
 
 REPORT_TRIALS = 2
 """Of the trials of a sweep: one of the row, and the untuned model's."""
@@ -30,23 +32,7 @@ resources: RESOURCES
 """
 
 
-class Observer:
-    """Watches a sweep and takes no note; a benchmark overrides what it wants to see."""
-
-    def planned(self, trials: int, done: int) -> None:
-        """How many trials there are."""
-
-    def started(self, trial: Trial) -> None:
-        """A trial begins."""
-
-    def settled(self, trial: Trial, outcome: Outcome) -> None:
-        """A trial has ended."""
-
-    def watch(self, signs: Callable[[], list[Progress]], side_by_side: int) -> None:
-        """Where the signs of life of running trials are."""
-
-
-class OnTrialEnd(Observer):
+class OnTrialEnd(Silent):
     """Tells of the end of each trial.
 
     Args:
@@ -101,7 +87,7 @@ def empty_run(trials: int, ended: Callable[[], None]) -> None:
         ).fit()
 
 
-def sweep_run(trials: int, resources: Mapping[str, Any], observer: Observer) -> RunResult:
+def sweep_run(trials: int, resources: Mapping[str, Any], display: Silent) -> RunResult:
     """Run a sweep of as many trials; `REPORT_TRIALS` of these report.
 
     Args:
@@ -116,4 +102,4 @@ def sweep_run(trials: int, resources: Mapping[str, Any], observer: Observer) -> 
         rates = ", ".join(f"{1e-4 * (1 + n / trials):.8e}" for n in range(trials - REPORT_TRIALS))
         (folder / "sweep.yaml").write_text(SWEEP.replace("GRID", rates).replace("RESOURCES", str(dict(resources))))
         plan = load_plan(folder / "sweep.yaml", InstalledCatalog())
-        return Runner(plan, str(folder / "sweeps"), f"sqlite:///{folder}/mlflow.db", observer, sweep_documents(plan)).run()
+        return Runner(plan, str(folder / "sweeps"), f"sqlite:///{folder}/mlflow.db", display, sweep_documents(plan)).run()

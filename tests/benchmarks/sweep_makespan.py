@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.benchmarks.frame import Figure, Target, benchmark_parser, finish, finish_part, in_process, resources_of
-from tests.benchmarks.one_step import Observer
+from tests.orchestrator.sweep.stand_ins import Silent
 
 if TYPE_CHECKING:
     from orchestrator.plan import Plan
@@ -65,7 +65,7 @@ def sweep(options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         plan = plan_of(options, folder)
-        runner = Runner(plan, str(folder / "sweeps"), f"sqlite:///{folder}/mlflow.db", Observer(), sweep_documents(plan))
+        runner = Runner(plan, str(folder / "sweeps"), f"sqlite:///{folder}/mlflow.db", Silent(), sweep_documents(plan))
         result = runner.run()
     trained = result.trials - len(plan.base_trials)
     return {"trials": trained, "failed": len(result.failed), "train_seconds": result.train_seconds, "time": result.time.to_json()}

@@ -1,9 +1,11 @@
-"""What a searcher works with, without Ray: groups of a fleet, and observers of a course."""
+"""What a sweep works with, without Ray or a terminal: groups of a fleet, and displays that show nothing. Benchmarks use these too."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from search_spaces.trial import Trial
-from trainers.results import Outcome
+from trainers.results import Outcome, Progress
 
 
 class Silent:
@@ -12,6 +14,8 @@ class Silent:
     def started(self, trial: Trial) -> None: ...
 
     def settled(self, trial: Trial, outcome: Outcome) -> None: ...
+
+    def watch(self, signs: Callable[[], list[Progress]], side_by_side: int) -> None: ...
 
 
 class Started(Silent):
