@@ -145,6 +145,8 @@ def _environment(resources: TrialResources) -> dict[str, str]:
     environment = {
         "OMP_NUM_THREADS": threads,
         "MKL_NUM_THREADS": threads,
+        # Trials run in threads, one at a time. Without it each thread has a heap of its own, and keeps what it freed.
+        "MALLOC_ARENA_MAX": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     }

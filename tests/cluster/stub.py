@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -36,6 +37,7 @@ class Stub:
 
     def prepare(self, *needs: Any) -> None:
         self._note("prepared", repr(needs))
+        self._note("environment", json.dumps(dict(os.environ)))
         if self._fail_on_prepare:
             from search_spaces.errors import ModelError
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -50,3 +51,12 @@ def test_what_prepare_raises_reaches_the_user(fleet_of: Callable[..., Fleet], tm
         fleet.wait_until_ready()
     assert len(list(tmp_path.glob("prepared.*"))) == 1, "a fault of the sweep's is not tried again"
     fleet.close()
+
+
+def test_a_process_has_the_threads_of_its_cores_and_one_heap_for_all_trials(fleet_of: Callable[..., Fleet], tmp_path: Path) -> None:
+    fleet = fleet_of(tmp_path, preparation=())
+    fleet.wait_until_ready()
+    fleet.close()
+    (noted,) = [json.loads(path.read_text()) for path in tmp_path.glob("environment.*")]
+    expected = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1", "CUDA_VISIBLE_DEVICES": ""}
+    assert {name: noted.get(name) for name in expected} == expected
