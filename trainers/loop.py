@@ -76,6 +76,7 @@ class TrainingRun:
         group: the workers that train together: each has a run of its own, and all runs keep the same state.
         state: progress, curves and the best evaluation so far.
         kept: the best adapter state so far, by parameter name.
+        late: tells whether the trial's time is up.
         packed: whether it is a lane of a pack: operations are not counted, which would take the joint passes apart.
         until: step at which the run pauses, an evaluation step; None goes to the end.
     """
@@ -90,7 +91,7 @@ class TrainingRun:
     meter: Meter
     trial_id: str
     checkpoint: CheckpointStore | None = None
-    deadline: float = math.inf
+    late: Callable[[], bool] = lambda: False
     report: Callable[[Progress], None] = lambda progress: None
     group: Group = ALONE
     compute: Compute = STANDARD
@@ -130,7 +131,7 @@ class TrainingRun:
 
         Raises:
             Diverged: a loss is NaN or infinite, or an update cannot be computed.
-            TimeLimit: the deadline has passed.
+            TimeLimit: the time is up.
         """
         if self.steps == 0:
             self._evaluate()
@@ -175,7 +176,7 @@ class TrainingRun:
 
     def _together(self, share: float) -> tuple[float, bool]:
         """Return the loss of the global batch, and whether the time is up on some worker."""
-        loss, late = self.group.sum_(torch.tensor([share, time.monotonic() > self.deadline], dtype=torch.float64)).tolist()
+        loss, late = self.group.sum_(torch.tensor([share, self.late()], dtype=torch.float64)).tolist()
         return loss, late > 0
 
     def _share(self, rows: Sequence[int]) -> tuple[list[MicroBatch], int]:
@@ -219,7 +220,7 @@ class TrainingRun:
             )
 
     def _heartbeat(self) -> None:
-        if time.monotonic() > self.deadline:
+        if self.late():
             raise self._time_limit()
         self.report(Progress(self.trial_id, self.state.step, self.steps, None))
 

@@ -134,6 +134,11 @@ class Recorder:
             self._lane = lane
             yield
 
+    def _late(self) -> bool:
+        """Whether the time is up that the trial may take, but for what it waited for others in its pack."""
+        limit = self.job.time_limit
+        return limit is not None and time.monotonic() - self.clock - self.meter.spans.waiting_seconds > limit
+
     def _sign(self) -> None:
         self.report(Progress(self.trial.id, self.state.step, self.state.step, None))
 
@@ -232,7 +237,7 @@ class Recorder:
             meter=self.meter,
             trial_id=trial.id,
             checkpoint=self.checkpoint,
-            deadline=math.inf if job.time_limit is None else self.clock + job.time_limit,
+            late=self._late,
             report=self.report,
             group=self.group,
             compute=job.compute,

@@ -46,6 +46,11 @@ class Spans:
         """Give seconds of the present span to waiting."""
         self.move(seconds, self._kind, "wait")
 
+    @property
+    def waiting_seconds(self) -> float:
+        """Seconds of waiting that have ended."""
+        return self._seconds["wait"]
+
     def seconds(self) -> dict[str, float]:
         """Return the seconds of each kind so far; together they are the time since this was made."""
         self._enter(self._kind)

@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -68,7 +69,9 @@ class Proxy(tune.Trainable):  # type: ignore[misc]
         began = time.time()
         try:
             job = self._job(**content, attempt=uuid.uuid4().hex[:8])
-            ending = hand_out(self._group(self.config["members"]), job, self._limits)
+            # In a pack only the worker knows what of its time a trial has waited for others.
+            limits = self._limits if content["packed"] == 1 else replace(self._limits, time_limit=None)
+            ending = hand_out(self._group(self.config["members"]), job, limits)
         except ValueError as error:  # Ray's word for an actor that has died
             ending = Ending(str(error).partition("\n")[0], broken=True, begun=False)
         return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -202,6 +203,16 @@ def test_a_trial_past_its_time_limit_ends_alone(worker: Worker, tmp_path: Path) 
         thread.join(120)
     assert "time limit" in str(read(tmp_path, trials[0]).error)
     assert [read(tmp_path, trial).status for trial in trials[1:]] == ["finished"] * 3
+
+
+def test_waiting_for_others_is_no_part_of_the_time_limit(worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow, *others = [make_trial(capacity={"rank": 6}, training={"steps": 6}), *grid(training={"steps": 6})]
+    monkeypatch.setattr(Lora, "after_step", lambda self, *_: time.sleep(1.0 if self.capacity["rank"] == 6 else 0.0))
+    run_packed(worker, [slow, *others], tmp_path, time_limit=3.5)
+    assert "time limit" in str(read(tmp_path, slow).error)
+    outcomes = [read(tmp_path, trial) for trial in others]
+    assert [outcome.status for outcome in outcomes] == ["finished"] * len(others)
+    assert all(outcome.profile.spans["wait"] > 2 for outcome in outcomes)
 
 
 def test_trials_follow_one_another_in_the_places_that_become_free(worker: Worker, tmp_path: Path) -> None:
