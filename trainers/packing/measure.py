@@ -27,13 +27,13 @@ from trainers.storage import Storage
 
 log = logging.getLogger(__name__)
 
-WARM_UP_STEPS = 2
-"""Steps that are not timed; the first one takes the longest examples, for the peak of memory."""
-FEWEST_STEPS, MOST_STEPS = 3, 16
+WARM_UP_STEPS = 1
+"""Steps that are not timed: the first one, which takes the longest examples for the peak of memory."""
+FEWEST_STEPS, MOST_STEPS = 2, 32
 WIDTH_SECONDS = 1.0
 """How long one trial alone is timed at least, if `MOST_STEPS` take that long."""
-HOPELESS = 0.9
-"""A pack slower than the best one by this factor ends the search: wider ones are slower still."""
+CHEAP_SECONDS = 5.0
+"""After a pack that does not pay, a wider one is tried if that is over sooner: on small bases eight may pay where two do not."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +129,9 @@ def chosen(bench: Bench, kind: Kind, trials: Sequence[Trial], limit_bytes: int) 
         found.append(bench.measured(trials, 1, steps))
         alone = [1 / found[0].steps_per_second]
         for lanes in widths(LARGEST_CHOICE)[1:]:
+            if choose(found) < found[-1].lanes and lanes * (WARM_UP_STEPS + steps) / found[-1].steps_per_second > CHEAP_SECONDS:
+                reason = f"{found[-1].lanes} brought nothing, and {lanes} would take long to measure"
+                break
             memory = MemoryModel(resting, tuple(found))
             if not fits(memory, lanes, limit_bytes):
                 predicted, reason = memory.predicted(lanes), f"{lanes} would not fit in memory"
@@ -138,9 +141,6 @@ def chosen(bench: Bench, kind: Kind, trials: Sequence[Trial], limit_bytes: int) 
             alone += [1 / bench.measured([trial], 1, steps).steps_per_second for trial in trials[len(alone) : lanes]]
             one_by_one = sum(alone[lane % len(trials)] for lane in range(lanes)) / lanes
             found.append(packed.model_copy(update={"gain": packed.steps_per_second * one_by_one}))
-            if found[-1].gain < HOPELESS * max(m.gain for m in found):
-                reason = f"{lanes} were slower"
-                break
     except Exception as error:  # noqa: BLE001  a trial tells by itself what is wrong with it
         reason = f"{2 * found[-1].lanes if found else 1} failed: {error!r:.200}"
         log.warning("packing %s on %s: %s", kind.task, kind.model.id, reason)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -12,7 +12,7 @@ from search_spaces.compute import Compute
 from search_spaces.trial import DataRef, ModelRef, Trial
 from trainers import data as task_data
 from trainers import references, registry
-from trainers.packing.choice import Choices, Kind, Measurement, PackingPost
+from trainers.packing.choice import Choice, Choices, Kind, Measurement, PackingPost
 from trainers.packing.measure import Bench, chosen, measure
 from trainers.packing.memory import MemoryModel, fits, share_bytes, widths
 from trainers.storage import Storage
@@ -54,18 +54,34 @@ def test_mixed_methods_are_measured_alone_and_in_packs_and_leave_the_base_as_it_
 
 
 class Timed:
-    """A bench whose trials take known times: a step of `lora` 0.1 s and one of `lorta` 0.5 s alone, and 0.5 s a pair in packs."""
+    """A bench whose packs take known times: by method the steps per second of a trial alone, and by width those of a pack."""
+
+    def __init__(self, alone: Mapping[str, float], packed: Mapping[int, float]) -> None:
+        self.alone, self.packed = alone, packed
 
     def measured(self, trials: Sequence[Trial], lanes: int, steps: int) -> Measurement:
-        alone = {"lora": 10.0, "lorta": 2.0}[trials[0].label]
-        return Measurement(lanes=lanes, steps_per_second=alone if lanes == 1 else 4.0, peak_bytes=1)
+        rate = self.alone[trials[0].label] if lanes == 1 else self.packed[lanes]
+        return Measurement(lanes=lanes, steps_per_second=rate, peak_bytes=1)
+
+    def choice(self) -> Choice:
+        trials = [trial_of(method) for method in self.alone]
+        return chosen(cast("Bench", self), Kind.of(trials[0]), trials, limit_bytes=2**60)
 
 
 def test_a_pack_is_held_against_its_own_trials_one_by_one() -> None:
-    cheap, dear = trial_of("lora"), trial_of("lorta")
-    choice = chosen(cast("Bench", Timed()), Kind.of(cheap), [cheap, dear], limit_bytes=2**60)
-    assert [found.gain for found in choice.measured] == pytest.approx([1, 1.2, 1.2, 1.2]), "two steps took 0.6 s one by one, and take 0.5 s"
+    choice = Timed({"lora": 1000, "lorta": 200}, dict.fromkeys((2, 4, 8), 400)).choice()
+    assert [found.gain for found in choice.measured] == pytest.approx([1, 1.2, 1.2, 1.2]), "two steps took 6 ms one by one, and take 5"
     assert choice.lanes == 2, "alone, the cheaper one is faster than any pack that has the dearer one in it"
+
+
+def test_on_a_small_base_wide_packs_are_tried_though_narrow_ones_bring_nothing() -> None:
+    assert Timed({"lora": 200}, {2: 180, 4: 200, 8: 300}).choice().lanes == 8
+
+
+def test_on_a_large_base_no_time_is_spent_on_packs_wider_than_one_that_brings_nothing() -> None:
+    choice = Timed({"lora": 1}, {2: 1}).choice()
+    assert choice.lanes == 1 and "2 brought nothing" in choice.reason
+    assert Timed({"lora": 1}, {2: 1.5, 4: 1.5}).choice().lanes == 2
 
 
 def test_no_pack_is_tried_that_would_not_fit_in_memory(bench: Bench) -> None:
