@@ -45,7 +45,7 @@ MEMORY_LIMIT = 1.02
 """Largest peak memory of a method that exports LoRA factors, relative to HF PEFT's LoRA."""
 UNIT = "x PEFT's LoRA"
 TARGETS = {name: Target(limit, "lower", UNIT) for name, limit in LIMITS.items()}
-BUDGET_SECONDS = 60
+BUDGET_SECONDS = 50
 SOME = ("lora", "lorta", "loretta_adp", "vera", "surm_toeplitz", "dora_weight")
 """Methods that are measured by default: one under each limit, and LoRTA. `--methods all` measures every one."""
 
@@ -256,7 +256,7 @@ def figures(tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[Figur
 def main() -> None:
     """Measure, and print ratios to HF PEFT's LoRA; methods that need a classification head are measured on the encoder."""
     parser = benchmark_parser(__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="pairs of steps per method")
+    parser.add_argument("--rounds", type=int, default=4, help="pairs of steps per method")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--on", nargs="+", choices=WORKLOADS, default=["small"])
     parser.add_argument("--methods", nargs="+", default=list(SOME), help="`all` measures every method")
