@@ -109,7 +109,7 @@ def _figures(row: dict[str, Any]) -> Iterator[Figure]:
 def main() -> None:
     """Fill each database, measure, print."""
     parser = benchmark_parser(__doc__, uses_device=False)
-    parser.add_argument("--runs", type=int, default=300, help="runs of the sweep (default 300; 10000 and 100000 are the full sizes)")
+    parser.add_argument("--runs", type=int, default=400, help="runs of the sweep (default 400; 10000 and 100000 are the full sizes)")
     parser.add_argument("--store", choices=["all", "sqlite", "postgresql"], default="sqlite")
     options = parser.parse_args()
     if options.quick:
