@@ -159,6 +159,7 @@ def test_a_packed_trial_has_no_profile_and_says_how_it_ran(worker: Worker, tmp_p
         }
         assert sum(profile.spans.values()) == pytest.approx(profile.wall_seconds, rel=0.05, abs=0.05)
         assert profile.spans["wait"] > 0
+        assert 0 < profile.train_seconds <= profile.spans["train"] + profile.spans["evaluate"] + 1e-3, "waiting is not training"
 
 
 def test_a_trial_has_the_same_bits_whoever_is_beside_it(worker: Worker, tmp_path: Path) -> None:
