@@ -71,7 +71,7 @@ class Profile(Frozen):
     seconds_per_step: float | None = None
     """Median over the optimiser steps after a warm-up: a tenth of the steps, at least one and at most five, is left out."""
     train_seconds: float = 0.0
-    """Time in training steps and evaluations."""
+    """Time in training steps and evaluations; in a pack, the trial's own and its share of joint passes."""
     wall_seconds: float = 0.0
     """Time from the trial's hand-out to its Outcome on disk."""
     spans: dict[str, float] = Field(default_factory=dict)

@@ -2,9 +2,9 @@
 
 Micro models (width 16, the preset; width 64, random weights), batches of 1 and of 4, eight times LoRA of one rank (equal shapes are grouped
 into one product) or eight methods (mixed). Every trial is run by a worker as in a sweep: attach, train, evaluate once, write the Outcome.
-Also against one-thread workers side by side, one for each processor. SmolLM2-135M: a few steps, and the peak memory of a pack of eight
-against that of eight processes with one trial each. `auto` is the throughput of the width that `packing: auto` measures and chooses, as a
-worker does before a sweep's first trial, relative to the same trials one by one: on the micro model, and on SmolLM2 with batches of 4.
+Also against one-thread workers side by side, one for each processor. SmolLM2-135M: a few steps, four trials one by one, and the peak memory
+of a pack of eight against that of eight processes with one trial each. `auto` lets a worker measure and choose the width, as it does before
+a sweep's first trial, and then runs trials in packs of that width and one by one: on the micro model, and on SmolLM2 with batches of 4.
 """
 
 from __future__ import annotations
@@ -105,10 +105,10 @@ def one_by_one(worker: Worker, wanted: Sequence[Trial]) -> None:
             _run(worker, storage, 1, trial)
 
 
-def packed(worker: Worker, wanted: Sequence[Trial]) -> None:
-    """Run trials in one pack."""
-    with tempfile.TemporaryDirectory() as storage, ThreadPoolExecutor(len(wanted)) as lanes:
-        list(lanes.map(partial(_run, worker, storage, len(wanted)), wanted))
+def packed(worker: Worker, wanted: Sequence[Trial], width: int = TRIALS) -> None:
+    """Run trials in a pack; one that ends makes room for the next."""
+    with tempfile.TemporaryDirectory() as storage, ThreadPoolExecutor(width) as lanes:
+        list(lanes.map(partial(_run, worker, storage, width), wanted))
 
 
 def _run(worker: Worker, storage: str, width: int, trial: Trial) -> None:
@@ -173,28 +173,29 @@ def against_workers(steps: int) -> Figure:
     )
 
 
-def automatic(name: str, model: str, batch: int, dtype: str) -> Figure:
+def automatic(name: str, model: str, batch: int, *sizes: str) -> Figure:
     """Return what `packing: auto` makes of a kind of trials, from a process of its own."""
-    arguments = ["--model", model, "--dtype", dtype, "--batch", str(batch), "--blend", "mixed"]
-    part = in_process(__spec__.name, "auto", *arguments, threads=1)
+    part = in_process(__spec__.name, "auto", "--model", model, "--batch", str(batch), "--blend", "mixed", *sizes, threads=1)
     found = ", ".join(f"{lanes}: {gain:.2f}" for lanes, gain in part["gains"].items())
-    gain = part["gains"][str(part["lanes"])]
-    return TARGETS["auto"].reached(f"{name}, batch {batch}, mixed, auto", gain, f"chose {part['lanes']} of {found}")
+    return TARGETS["auto"].reached(f"{name}, batch {batch}, mixed, auto", part["gain"], f"chose {part['lanes']}; measured {found}")
 
 
-def choose_width(worker: Worker, model: ModelRef, wanted: Sequence[Trial]) -> dict[str, Any]:
-    """Let a worker choose how many trials to pack."""
+def choose_width(worker: Worker, model: ModelRef, wanted: Sequence[Trial], count: int) -> dict[str, Any]:
+    """Let a worker choose how many trials to pack, and run some of them so; alone, a trial is what it is held against."""
     with tempfile.TemporaryDirectory() as storage:
         worker.prepare(model, [], packing=PackingPost(storage, tuple(wanted), STANDARD))
         choice = Choices(Storage.at(storage)).settled(wanted[0])
-    return {"lanes": choice.lanes, "gains": {str(found.lanes): found.gain for found in choice.measured}}
+    gain, some = 1.0, wanted[:count]
+    if choice.lanes > 1:
+        gain = seconds(partial(one_by_one, worker, some)) / seconds(partial(packed, worker, some, choice.lanes))
+    return {"lanes": choice.lanes, "gain": gain, "gains": {str(found.lanes): found.gain for found in choice.measured}}
 
 
 def run_part(options: argparse.Namespace) -> None:
     """Measure trials of one kind in this process: their throughput, on SmolLM2 also the peak of its memory, or the width that is chosen."""
     worker, model = Worker(threads=1), resolve(ModelRef(id=options.model, dtype=options.dtype))
     if options.part == "auto":
-        finish_part(choose_width(worker, model, trials(model, BLENDS[options.blend], options.steps, options.batch)))
+        finish_part(choose_width(worker, model, trials(model, BLENDS[options.blend], options.steps, options.batch), options.trials))
         return
     run = packed if options.part == "packed" else one_by_one
     wanted = trials(model, BLENDS[options.blend], options.steps, options.batch)[: options.trials]
@@ -249,10 +250,10 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             figures += throughput("width 64", small_model(Path(folder)), few, options.repetitions, batch=1)
         figures.append(against_workers(few))
-        figures.append(automatic("micro", "micro-llama", 1, "float32"))
+        figures.append(automatic("micro", "micro-llama", 1, "--steps", str(options.steps)))
     if options.smollm2_steps:
         figures += smollm2(options.smollm2_steps, options.dtype, options.smollm2_batches)
-        figures.append(automatic("SmolLM2", SMOLLM2, 4, options.dtype))
+        figures.append(automatic("SmolLM2", SMOLLM2, 4, "--dtype", options.dtype, "--steps", "1", "--trials", "4"))
     finish("packing", options, figures, details={"mixed": list(MIXED), "parent_peak_bytes": peak_bytes()})
 
 

@@ -57,8 +57,7 @@ class Gpu:
         share: of the peak operations that matrix products of these sizes reach (assumed).
         bandwidth_share: of the peak bandwidth (assumed).
         launch_seconds: time of the processor that starts a layer's kernels in one pass (assumed).
-        own_share: of a pass's launch time that each trial of a pack takes for itself: its loss, optimiser and what hands
-            it on; measured on the micro LLaMA, where starting kernels is most of a step (docs/decisions/028-packing.md).
+        own_share: of a pass's launch time that each trial of a pack takes for itself: its method, loss and optimiser (assumed).
     """
 
     name: str
@@ -67,10 +66,13 @@ class Gpu:
     share: float = 0.45
     bandwidth_share: float = 0.8
     launch_seconds: float = 0.6e-3
-    own_share: float = 0.36
+    own_share: float = 0.25
 
     def pass_seconds(self, base: Base, rows: float, tokens: float, lanes: int = 1) -> float:
-        """Return how long one pass takes in which each lane has rows of some tokens: what is slowest of arithmetic, memory and launches."""
+        """Return how long one pass takes in which each lane has rows of some tokens.
+
+        What is slowest of arithmetic, memory and the launches that lanes share, and then what each lane launches for itself.
+        """
         arithmetic = base.forward_flops(lanes * rows, tokens) / (self.share * self.peak_flops)
         memory = base.matrix_weights * base.bytes_per_weight / (self.bandwidth_share * self.peak_bytes)
         launches = base.layers * self.launch_seconds
@@ -78,8 +80,8 @@ class Gpu:
 
 
 A100 = Gpu("NVIDIA A100 80GB SXM", peak_flops=312e12, peak_bytes=2039e9)
-PESSIMISTIC = replace(A100, share=0.3, launch_seconds=1.0e-3, own_share=0.5)
-OPTIMISTIC = replace(A100, share=0.6, launch_seconds=0.3e-3, own_share=0.25)
+PESSIMISTIC = replace(A100, share=0.3, launch_seconds=1.0e-3, own_share=0.4)
+OPTIMISTIC = replace(A100, share=0.6, launch_seconds=0.3e-3, own_share=0.15)
 
 
 @dataclass(frozen=True)

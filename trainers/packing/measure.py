@@ -33,7 +33,7 @@ FEWEST_STEPS, MOST_STEPS = 2, 32
 WIDTH_SECONDS = 1.0
 """How long one trial alone is timed at least, if `MOST_STEPS` take that long."""
 CHEAP_SECONDS = 5.0
-"""After a pack that does not pay, a wider one is tried if that is over sooner: on small bases eight may pay where two do not."""
+"""After a pack that does not pay, a wider one is tried if its steps are over sooner: on small bases eight may pay where two do not."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,10 @@ def measure(bench: Bench, post: PackingPost) -> None:
 
 
 def chosen(bench: Bench, kind: Kind, trials: Sequence[Trial], limit_bytes: int) -> Choice:
-    """Measure wider and wider packs until they no longer pay, or would not fit in memory; return the choice."""
+    """Measure wider and wider packs and return the choice.
+
+    The search ends where a pack would not fit in memory, or where one did not pay and the next takes long.
+    """
     resting, found, predicted, reason = resident_bytes(), list[Measurement](), None, "as many as were tried"
     try:
         # A process computes slowly when it computes for the first time.
