@@ -65,6 +65,11 @@ class SweepDisplay:
         with self._lock:
             self._running[trial.id] = trial
 
+    def paused(self, trial: Trial) -> None:
+        """Show a trial no longer as running."""
+        with self._lock:
+            self._running.pop(trial.id, None)
+
     def settled(self, trial: Trial, outcome: Outcome) -> None:
         """Count an Outcome and its score."""
         with self._lock:

@@ -38,6 +38,9 @@ class Observer(Protocol):
     def started(self, trial: Trial) -> None:
         """A trial was handed out."""
 
+    def paused(self, trial: Trial) -> None:
+        """A trial stands at a rung; it may go on, or be settled."""
+
     def settled(self, trial: Trial, outcome: Outcome) -> None:
         """A trial has an Outcome."""
 
@@ -227,6 +230,7 @@ class Course:
         if self.climb is None or left is None:
             return False
         self._hand_outs[trial.id], self.profile = 0, left.profile
+        self.observer.paused(trial)
         self.climb.note(trial.id, left)
         self._reconsider(self.climb.rivals(trial.id))
         self._advance()

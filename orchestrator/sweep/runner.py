@@ -130,7 +130,7 @@ class Runner:
                 except BaseException:
                     deliverer.put_sweep(self.documents, "failed", time.time(), self._tags())
                     raise
-                self._summarise(course, result, begun)
+                self._summarise(course, result, timeline)
                 result.stopped_at = changeover.stopped_at
                 status = _status(course, result)
                 deliverer.put_action(SENTINELS, partial(sentinel.deliver, self.uri, self.plan.spec.name, folder))
@@ -207,13 +207,13 @@ class Runner:
         zero = {"stage": section.pop("zero_stage"), **section.pop("zero_optimization", {})}
         return (("zero_optimization", zero), *section.items())
 
-    def _summarise(self, course: Course, result: RunResult, begun: float) -> None:
+    def _summarise(self, course: Course, result: RunResult, timeline: Timeline) -> None:
         result.trials, result.skipped = len(course.trials), course.skipped
         done = [(trial, course.outcomes[trial.id]) for trial in course.trials if trial.id in course.outcomes]
         result.failed = [(trial, outcome) for trial, outcome in done if outcome.status not in ("finished", "pruned")]
         result.pruned = sum(outcome.status == "pruned" for _, outcome in done)
         result.finished = len(done) - len(result.failed) - result.pruned
-        result.train_seconds = sum(course.outcomes[trial_id].profile.train_seconds for trial_id in course.settled_now)
+        result.train_seconds = sum(hand_out.profile.train_seconds for hand_out in timeline.hand_outs)
 
 
 def sweep_documents(plan: Plan) -> dict[str, str]:
@@ -250,6 +250,9 @@ class _Watched:
 
     def started(self, trial: Trial) -> None:
         self.display.started(trial)
+
+    def paused(self, trial: Trial) -> None:
+        self.display.paused(trial)
 
     def settled(self, trial: Trial, outcome: Outcome) -> None:
         self.deliverer.put(trial.id)

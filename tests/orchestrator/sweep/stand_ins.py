@@ -13,9 +13,29 @@ class Silent:
 
     def started(self, trial: Trial) -> None: ...
 
+    def paused(self, trial: Trial) -> None: ...
+
     def settled(self, trial: Trial, outcome: Outcome) -> None: ...
 
     def watch(self, signs: Callable[[], list[Progress]], side_by_side: int) -> None: ...
+
+
+class Running(Silent):
+    """Remembers which trials run, as a display shows them."""
+
+    def __init__(self) -> None:
+        self.ids: set[str] = set()
+        self.most = 0
+
+    def started(self, trial: Trial) -> None:
+        self.ids.add(trial.id)
+        self.most = max(self.most, len(self.ids))
+
+    def paused(self, trial: Trial) -> None:
+        self.ids.remove(trial.id)
+
+    def settled(self, trial: Trial, outcome: Outcome) -> None:
+        self.ids.discard(trial.id)
 
 
 class Started(Silent):

@@ -11,10 +11,10 @@ import pytest
 from orchestrator.exploration import Enumeration
 from orchestrator.halving import Ladder
 from orchestrator.sweep.climb import Climb
-from orchestrator.sweep.course import Course
+from orchestrator.sweep.course import Course, Observer
 from search_spaces.halving import HalvingSection
 from search_spaces.trial import Trial
-from tests.orchestrator.sweep.stand_ins import Silent
+from tests.orchestrator.sweep.stand_ins import Running, Silent
 from trainers.outcomes import OutcomeStore
 from trainers.results import RUNGS, Outcome, Usage, rung_metric
 from trainers.storage import Storage
@@ -45,9 +45,9 @@ class Sweep:
         )
         return base.model_copy(update={"training": training, "point": {"learning_rate": rate}, "seed": seed, "bracket": "b"})
 
-    def course(self, **changes: Any) -> Course:
+    def course(self, observer: Observer | None = None, **changes: Any) -> Course:
         climb = Climb(Ladder(self.trials, SECTION, {"squad": "f1"}), Storage.at(self.folder))
-        return Course(self.store, Enumeration(self.trials), (), lambda outcomes: (), Silent(), climb=climb, **changes)
+        return Course(self.store, Enumeration(self.trials), (), lambda outcomes: (), observer or Silent(), climb=climb, **changes)
 
     def score(self, trial: Trial, step: int) -> float:
         # The best point at the second rung is not the one at the first.
@@ -102,6 +102,13 @@ def test_points_end_at_the_rungs_where_their_scores_say(sweep: Sweep) -> None:
     assert sweep.endings() == due(5, (2, 4)) and course.finished
     steps = [until for _, _, until in sweep.handed_out]
     assert (steps.count(2), steps.count(6), steps.count(None)) == (18, 6, 2)
+
+
+def test_trials_that_stand_at_a_rung_do_not_run(sweep: Sweep) -> None:
+    running = Running()
+    course = sweep.course(observer=running)
+    sweep.run(course, side_by_side=2)
+    assert course.finished and (running.most, running.ids) == (2, set())
 
 
 def test_a_killed_sweep_goes_on_from_its_files_whenever_it_was_killed(sweep: Sweep) -> None:

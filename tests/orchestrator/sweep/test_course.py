@@ -25,6 +25,8 @@ class Recorder:
 
     def started(self, trial: Trial) -> None: ...
 
+    def paused(self, trial: Trial) -> None: ...
+
     def settled(self, trial: Trial, outcome: Outcome) -> None:
         self.settled_ids.append(trial.id)
 
