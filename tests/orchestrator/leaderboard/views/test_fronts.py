@@ -10,6 +10,7 @@ from orchestrator.leaderboard.row import Row
 from orchestrator.leaderboard.views.fronts import fronts_of
 from orchestrator.leaderboard.views.granularity import granularities
 from orchestrator.leaderboard.views.hours import device_hours
+from trainers.results import Profile
 
 
 def row(method: str, trainable: int | None, average: float | None, **costs: Any) -> Row:
@@ -70,3 +71,10 @@ def test_device_hours_count_every_trial_and_its_workers(sweep: Any) -> None:
     assert hours["plain"] == pytest.approx(9 * minute + 1)
     assert hours["thin"] == pytest.approx(20 * minute)
     assert hours["base"] == pytest.approx(minute + 4 * minute)
+
+
+def test_a_packed_trial_takes_what_it_computes_and_not_what_it_waits_for_others(sweep: Any) -> None:
+    trial = sweep.find("report", "plain", seed=1)
+    before = device_hours(sweep.recorded())["plain"]
+    sweep.change(trial, environment={"execution": {"packed": 8}}, profile=Profile(train_seconds=30))
+    assert device_hours(sweep.recorded())["plain"] == pytest.approx(before - 30 / 3600), "half of its minute it waited"
