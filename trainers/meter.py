@@ -72,8 +72,10 @@ class Meter:
     def _busy(self) -> Iterator[None]:
         """Add the time of a `with` block, but for waiting."""
         start, waited = time.perf_counter(), self.spans.waiting_seconds
-        yield
-        self.busy_seconds += time.perf_counter() - start - (self.spans.waiting_seconds - waited)
+        try:
+            yield
+        finally:
+            self.busy_seconds += time.perf_counter() - start - (self.spans.waiting_seconds - waited)
 
     def peak_bytes(self) -> int:
         """Return the peak of memory in training; in evaluation where there was no training before one."""

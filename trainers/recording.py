@@ -89,6 +89,7 @@ class Recorder:
         self.checkpoint = CheckpointStore(Storage.at(job.storage) / "checkpoints" / job.trial.id)
         self.meter = Meter()
         self.state = State()
+        self.steps = 0
         self.peak_bytes = 0
         self.changed = False
         self.counts: Counts | None = None
@@ -140,7 +141,7 @@ class Recorder:
         return limit is not None and time.monotonic() - self.clock - self.meter.spans.waiting_seconds > limit
 
     def _sign(self) -> None:
-        self.report(Progress(self.trial.id, self.state.step, self.state.step, None))
+        self.report(Progress(self.trial.id, self.state.step, self.steps, None))
 
     def _commit(self, outcome: Outcome) -> None:
         if outcome.status == "pruned":
@@ -199,6 +200,7 @@ class Recorder:
             self.counts = measured(model).counts
             training = self._training_run(model, base, task, data)
             self.state = state = training.state
+            self.steps = training.steps
             self.digests |= data.digests | {"order": task_data.order_digest(training.order)}
             training.run()
             self.metrics |= state.best_metrics
