@@ -185,7 +185,7 @@ class ResourcesSection(Section):
     memory: Annotated[Annotated[int, Field(gt=0)] | None, _quantity(_BYTES, "8GiB", upper=True)] = None
     """Bytes; the file may write `8GiB`."""
     time_limit: Annotated[Annotated[float, Field(gt=0)] | None, _quantity(_SECONDS, "30m or 2h", upper=False)] = None
-    """Seconds; the file may write `30m` or `2h`. In a pack, waiting for the others does not count."""
+    """Seconds; the file may write `30m` or `2h`. All attempts of a trial count together, and in a pack waiting for the others does not."""
     stall_limit: Annotated[Annotated[float, Field(gt=0)], _quantity(_SECONDS, "15m", upper=False)] = 900
     """Seconds without a sign of life after which a trial counts as hanging: it is ended and handed out again."""
     solo: bool = False

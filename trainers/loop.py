@@ -51,6 +51,8 @@ class State:
 
     step: int = 0
     """Optimiser steps taken."""
+    seconds: float = 0.0
+    """The trial's own time up to the checkpoint, in all attempts and before all rungs; waiting for others is left out."""
     curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     usage: dict[str, int] = field(default_factory=lambda: Usage().model_dump())
     best_step: int | None = None
@@ -76,7 +78,8 @@ class TrainingRun:
         group: the workers that train together: each has a run of its own, and all runs keep the same state.
         state: progress, curves and the best evaluation so far.
         kept: the best adapter state so far, by parameter name.
-        late: tells whether the trial's time is up.
+        time_limit: seconds of its own that the trial may take in all; None sets no limit.
+        spent: returns the seconds of its own since it was handed out.
         packed: whether it is a lane of a pack: operations are not counted, which would take the joint passes apart.
         until: step at which the run pauses, an evaluation step; None goes to the end.
     """
@@ -91,7 +94,8 @@ class TrainingRun:
     meter: Meter
     trial_id: str
     checkpoint: CheckpointStore | None = None
-    late: Callable[[], bool] = lambda: False
+    time_limit: float | None = None
+    spent: Callable[[], float] = lambda: 0.0
     report: Callable[[Progress], None] = lambda progress: None
     group: Group = ALONE
     compute: Compute = STANDARD
@@ -107,7 +111,7 @@ class TrainingRun:
         self.steps = total_steps(self.training, count)
         self.order = self._order(count)
         self.evaluation_steps = evaluation_steps(self.training, self.steps)
-        self._saved_at = time.monotonic()
+        self._saved_at, self._spent_before = time.monotonic(), 0.0
 
     def _order(self, count: int) -> list[list[int]]:
         bucketed = self.training.batches == "bucketed"
@@ -176,7 +180,7 @@ class TrainingRun:
 
     def _together(self, share: float) -> tuple[float, bool]:
         """Return the loss of the global batch, and whether the time is up on some worker."""
-        loss, late = self.group.sum_(torch.tensor([share, self.late()], dtype=torch.float64)).tolist()
+        loss, late = self.group.sum_(torch.tensor([share, self._late()], dtype=torch.float64)).tolist()
         return loss, late > 0
 
     def _share(self, rows: Sequence[int]) -> tuple[list[MicroBatch], int]:
@@ -220,9 +224,12 @@ class TrainingRun:
             )
 
     def _heartbeat(self) -> None:
-        if self.late():
+        if self._late():
             raise self._time_limit()
         self.report(Progress(self.trial_id, self.state.step, self.steps, None))
+
+    def _late(self) -> bool:
+        return self.time_limit is not None and self._spent_before + self.spent() > self.time_limit
 
     def _time_limit(self) -> TimeLimit:
         return TimeLimit(f"the time limit passed at step {self.state.step} of {self.steps}")
@@ -235,6 +242,7 @@ class TrainingRun:
     def _save(self, engine: Engine) -> None:
         due = self.state.step == self.goal or time.monotonic() - self._saved_at >= CHECKPOINT_SECONDS
         if self.checkpoint is not None and self.state.step < self.steps and self.group.any(due):
+            self.state.seconds = self._spent_before + self.spent()
             with self.meter.spans.span("store"):
                 write_checkpoint(self.checkpoint, self, engine)
             self._saved_at = time.monotonic()
@@ -243,6 +251,7 @@ class TrainingRun:
         if self.checkpoint is not None:
             with self.meter.spans.span("load"):
                 read_checkpoint(self.checkpoint, self, engine)
+            self._spent_before = self.state.seconds
 
 
 def _of_all(operations: Operations, group: Group) -> Operations:

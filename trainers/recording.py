@@ -135,10 +135,9 @@ class Recorder:
             self._lane = lane
             yield
 
-    def _late(self) -> bool:
-        """Whether the time is up that the trial may take, but for what it waited for others in its pack."""
-        limit = self.job.time_limit
-        return limit is not None and time.monotonic() - self.clock - self.meter.spans.waiting_seconds > limit
+    def _spent(self) -> float:
+        """Return the seconds since the hand-out but for those of waiting for others in the pack."""
+        return time.monotonic() - self.clock - self.meter.spans.waiting_seconds
 
     def _sign(self) -> None:
         self.report(Progress(self.trial.id, self.state.step, self.steps, None))
@@ -239,7 +238,8 @@ class Recorder:
             meter=self.meter,
             trial_id=trial.id,
             checkpoint=self.checkpoint,
-            late=self._late,
+            time_limit=job.time_limit,
+            spent=self._spent,
             report=self.report,
             group=self.group,
             compute=job.compute,

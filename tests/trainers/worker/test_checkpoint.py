@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -51,6 +52,19 @@ def test_a_continued_trial_ends_with_the_numbers_of_an_undisturbed_one(
     assert continued.curves == undisturbed.curves
     assert continued.metrics == undisturbed.metrics
     assert continued.usage == undisturbed.usage
+
+
+def test_a_continued_trial_has_the_time_that_was_left(trial_of: Trials, run: Run, worker: Worker, tmp_path: Path) -> None:
+    trial = trial_of(training=TRAINING)
+
+    def slow(progress: Progress) -> None:
+        time.sleep(0.5)
+        killed_at(4)(progress)
+
+    with pytest.raises(Killed):
+        worker.run(Job(trial, "first", str(tmp_path)), slow)
+    outcome = run(trial, storage=tmp_path, time_limit=1.5)
+    assert outcome.status == "error" and "the time limit passed at step 4 of 6" in str(outcome.error)
 
 
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(trial_of: Trials, run: Run, worker: Worker, tmp_path: Path) -> None:
