@@ -155,7 +155,7 @@ def throughput(name: str, model: ModelRef, steps: int, repetitions: int, batch: 
         wall = ratio_of(interleaved(contenders, repetitions, warm_up=0), "one by one", "packed")
         busy = ratio_of({name: timed.processor_seconds for name, timed in contenders.items()}, "one by one", "packed")
         target = TARGETS[f"micro_{blend}" if (name, batch) == ("micro", 1) else "throughput"]
-        note = f"{wall.median:.2f} on the clock, {busy.median:.2f} in processor time, {repetitions} times {steps} steps"
+        note = f"{wall.median:.2f} on the clock, {busy.median:.2f} in processor time, {repetitions} x {steps} steps"
         figures.append(target.reached(f"{name}, batch {batch}, {blend}", min(wall.median, busy.median), note))
     return figures
 
@@ -227,7 +227,7 @@ def main() -> None:
     """Measure everything, or one part in a process of its own."""
     parser = benchmark_parser(__doc__)
     parser.add_argument("--steps", type=int, default=80, help="optimiser steps of a trial on the micro models (default: 80)")
-    parser.add_argument("--repetitions", type=int, default=2, help="pairs of measurements on the micro models (default: 2)")
+    parser.add_argument("--repetitions", type=int, default=2, help="pairs of measurements where there is a target (default: 2)")
     parser.add_argument("--smollm2-steps", type=int, default=2, help="optimiser steps of a trial on SmolLM2; 0 leaves it out (default: 2)")
     parser.add_argument("--smollm2-batches", type=int, nargs="*", default=[1], help="batch sizes on SmolLM2 (default: 1)")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"], help="of SmolLM2 (default: float32)")
@@ -246,9 +246,9 @@ def main() -> None:
     micro, few = resolve(ModelRef(id="micro-llama")), max(1, options.steps // 4)
     figures = throughput("micro", micro, options.steps, options.repetitions, batch=1)
     if not options.quick:
-        figures += throughput("micro", micro, few, options.repetitions, batch=4)
+        figures += throughput("micro", micro, few, 1, batch=4)
         with tempfile.TemporaryDirectory() as folder:
-            figures += throughput("width 64", small_model(Path(folder)), few, options.repetitions, batch=1)
+            figures += throughput("width 64", small_model(Path(folder)), few, 1, batch=1)
         figures.append(against_workers(few))
         figures.append(automatic("micro", "micro-llama", 1, "--steps", str(options.steps)))
     if options.smollm2_steps:
