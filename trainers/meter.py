@@ -32,14 +32,12 @@ class Meter:
     """Collects the costs of one trial, from its hand-out on.
 
     Attributes:
-        busy_seconds: time spent in training steps and evaluations; in a pack, a trial's own and its share of joint passes.
         operations: those of the step that was counted; None before it.
         spans: what the trial's time goes to.
     """
 
     def __init__(self) -> None:
         self.spans = Spans()
-        self.busy_seconds = 0.0
         self.operations: Operations | None = None
         self._steps: list[float] = []
         self._training_peak = self._evaluation_peak = 0
@@ -48,13 +46,12 @@ class Meter:
     def step(self, count_operations: bool) -> Iterator[None]:
         """Time one optimiser step, and count the operations of its forward and backward passes."""
         start = time.perf_counter()
-        with self._busy():
-            if count_operations:
-                with OperationCounter() as counter:
-                    yield
-                self.operations = counter.total()
-            else:
+        if count_operations:
+            with OperationCounter() as counter:
                 yield
+            self.operations = counter.total()
+        else:
+            yield
         self._steps.append(time.perf_counter() - start)
 
     @contextmanager
@@ -63,19 +60,10 @@ class Meter:
         if self._steps:
             self._training_peak = max(self._training_peak, peak_bytes())
             reset_peak()
-        with self._busy(), self.spans.span("evaluate"):
+        with self.spans.span("evaluate"):
             yield
         self._evaluation_peak = max(self._evaluation_peak, peak_bytes())
         reset_peak()
-
-    @contextmanager
-    def _busy(self) -> Iterator[None]:
-        """Add the time of a `with` block, but for waiting."""
-        start, waited = time.perf_counter(), self.spans.waiting_seconds
-        try:
-            yield
-        finally:
-            self.busy_seconds += time.perf_counter() - start - (self.spans.waiting_seconds - waited)
 
     def peak_bytes(self) -> int:
         """Return the peak of memory in training; in evaluation where there was no training before one."""

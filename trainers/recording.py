@@ -325,12 +325,12 @@ class Recorder:
 
     def _profile(self) -> Profile:
         # What a trial costs alone does not show beside others.
-        packed, counted = self._pack is not None, self.state.operations
+        packed, counted, spans = self._pack is not None, self.state.operations, self.meter.spans.seconds()
         return Profile(
             seconds_per_step=None if packed else self.meter.seconds_per_step(),
-            train_seconds=self.meter.busy_seconds,
+            train_seconds=spans["train"] + spans["evaluate"],
             wall_seconds=time.monotonic() - self.clock,
-            spans=self.meter.spans.seconds(),
+            spans=spans,
             peak_bytes=None if packed else self.peak_bytes,
             adapter_bytes=self.adapter_bytes,
             load_seconds=self.load_seconds,

@@ -39,4 +39,3 @@ def test_a_trial_tells_what_its_time_went_to(trial_of: Trials, run: Run) -> None
     assert set(profile.spans) == set(KINDS) and min(profile.spans.values()) >= 0
     assert sum(profile.spans.values()) == pytest.approx(profile.wall_seconds, abs=1.0)
     assert all(profile.spans[kind] > 0 for kind in ("swap", "train", "evaluate", "store"))
-    assert profile.spans["train"] + profile.spans["evaluate"] >= 0.9 * profile.train_seconds
