@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -37,7 +36,6 @@ class Stub:
 
     def prepare(self, *needs: Any) -> None:
         self._note("prepared", repr(needs))
-        self._note("environment", json.dumps(dict(os.environ)))
         if self._fail_on_prepare:
             from search_spaces.errors import ModelError
 
@@ -45,6 +43,9 @@ class Stub:
 
     def process_id(self) -> int:
         return os.getpid()
+
+    def variable(self, name: str) -> str | None:
+        return os.environ.get(name)
 
     def run(self, job: dict[str, Any], report: Callable[[Any], None]) -> str:
         """Take `steps` steps, with the other ranks unless `alone`; at step 1, `do` what the job says to one `rank`."""

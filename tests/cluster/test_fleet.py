@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -56,7 +55,7 @@ def test_what_prepare_raises_reaches_the_user(fleet_of: Callable[..., Fleet], tm
 def test_a_process_has_the_threads_of_its_cores_and_one_heap_for_all_trials(fleet_of: Callable[..., Fleet], tmp_path: Path) -> None:
     fleet = fleet_of(tmp_path, preparation=())
     fleet.wait_until_ready()
-    fleet.close()
-    (noted,) = [json.loads(path.read_text()) for path in tmp_path.glob("environment.*")]
+    member = ray.get_actor(fleet.names(0)[0])
     expected = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1", "CUDA_VISIBLE_DEVICES": ""}
-    assert {name: noted.get(name) for name in expected} == expected
+    assert {name: ray.get(member.call.remote("variable", name)) for name in expected} == expected
+    fleet.close()
